@@ -1,0 +1,48 @@
+"""KohakuVault: dicts, typed lists and vector search as ordinary SQLAlchemy tables on your own engine."""
+
+from ._native import __version__, distance
+from .columns import Column, ColumnVault
+from .diagnosis import doctor
+from .engine import create_engine, install
+from .errors import (
+    CannotOpen,
+    CorruptValue,
+    DatabaseBusy,
+    DriverError,
+    ExtensionUnavailable,
+    InvalidArgument,
+    InvalidDatabase,
+    KohakuVaultError,
+    NotFound,
+    OutOfRange,
+    ReadOnlyDatabase,
+    SchemaMismatch,
+    UnsupportedType,
+)
+from .kvault import KVault
+from .vectors import VectorKVault
+
+__all__ = [
+    "CannotOpen",
+    "Column",
+    "ColumnVault",
+    "CorruptValue",
+    "DatabaseBusy",
+    "DriverError",
+    "ExtensionUnavailable",
+    "InvalidArgument",
+    "InvalidDatabase",
+    "KVault",
+    "KohakuVaultError",
+    "NotFound",
+    "OutOfRange",
+    "ReadOnlyDatabase",
+    "SchemaMismatch",
+    "UnsupportedType",
+    "VectorKVault",
+    "__version__",
+    "create_engine",
+    "distance",
+    "doctor",
+    "install",
+]

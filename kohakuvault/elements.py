@@ -1,0 +1,264 @@
+"""The elements of one dtype: Python and numpy values to packed blocks and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ._native import CorruptBlock, ElementCodec
+from .errors import CorruptValue, InvalidArgument, UnsupportedType
+from .packing import pack_cbor, pack_msgpack, unpack_cbor, unpack_msgpack
+
+__all__ = ["Elements", "Part", "elements_of"]
+
+# The elements `start` to `stop` of a block: its data, the count of all its elements, start, stop.
+Part = tuple[bytes, int, int, int]
+
+_ENCODINGS: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
+    "msgpack": (pack_msgpack, unpack_msgpack),
+    "cbor": (pack_cbor, unpack_cbor),
+}
+_NUMPY = {
+    **{f"{kind}{bits}": f"<{kind}{bits // 8}" for kind in "iu" for bits in (8, 16, 32, 64)},
+    "f32": "<f4",
+    "f64": "<f8",
+    "bool": "|b1",
+}
+
+
+@lru_cache(maxsize=256)
+def elements_of(dtype: str) -> Elements:
+    """Return the :class:`Elements` of ``dtype``; raise :class:`InvalidArgument` if there is no such dtype."""
+    if not isinstance(dtype, str):
+        raise UnsupportedType(f"dtype is a str such as 'i64' or 'vec:f32:384', not {dtype!r}")
+    if dtype in _ENCODINGS:
+        return EncodedElements(dtype)
+    try:
+        codec = ElementCodec(dtype)
+    except ValueError as error:
+        raise InvalidArgument(f"{error}, msgpack, cbor") from error
+    if codec.is_vector:
+        return AnyShapeElements(codec) if codec.shape is None else VectorElements(codec)
+    return Elements(codec)
+
+
+class Elements:
+    """Scalars, text and bytes. A run of elements is a ``list``.
+
+    Attributes
+    ----------
+    dtype
+        The canonical dtype string.
+    item_size
+        Bytes of one element; None where they differ.
+    array_dtype
+        The numpy dtype of the elements; None for text and bytes.
+    """
+
+    def __init__(self, codec: ElementCodec, dtype: str | None = None) -> None:
+        self.codec = codec
+        self.dtype = dtype or codec.dtype
+        self.item_size = codec.item_size
+        self.array_dtype = np.dtype(_NUMPY[codec.element]) if codec.element in _NUMPY else None
+
+    # -- packing -------------------------------------------------------------------------------
+
+    def pack(self, values: Any, block_bytes: int, room: int = 0) -> list[tuple[int, bytes]]:
+        """Return ``values`` as ``(count, data)`` blocks of at most ``block_bytes``, the first of ``room`` if given."""
+        with _packing_errors():
+            return self.codec.pack(values, block_bytes, room)
+
+    def pack_one(self, value: Any) -> bytes:
+        """Return the packed bytes of one element."""
+        with _packing_errors():
+            return self.codec.pack_one(value)
+
+    def collect(self, values: Iterable[Any]) -> Any:
+        """Return ``values`` as something that :meth:`pack` takes, having run any iterator to its end."""
+        if isinstance(values, np.ndarray):
+            return self._exact(values) if self.array_dtype is not None else values.tolist()
+        if isinstance(values, (list, tuple)):
+            return values
+        if self.array_dtype is not None and not isinstance(values, (str, bytes, bytearray)):
+            try:
+                return self._exact(np.asarray(memoryview(values)))  # type: ignore[arg-type]
+            except TypeError:
+                pass
+        return list(values)
+
+    def _exact(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return ``array`` with exactly the element type; raise where that would change a value."""
+        target = self.array_dtype
+        assert target is not None
+        self._check_shape(array)
+        if array.dtype != target:
+            array = _converted(array, target, self.dtype)
+        return np.ascontiguousarray(array)
+
+    def _check_shape(self, array: np.ndarray[Any, Any]) -> None:
+        if array.ndim != 1:
+            raise InvalidArgument(f"a {self.dtype} column takes arrays of shape (n,), not {array.shape}")
+
+    # -- unpacking -----------------------------------------------------------------------------
+
+    def unpack(self, parts: Sequence[Part]) -> Any:
+        """Return the elements of ``parts``, one after the other."""
+        values: list[Any] = []
+        with _unpacking_errors():
+            for data, count, start, stop in parts:
+                values += self.codec.unpack(data, count, start, stop)
+        return values
+
+    def unpack_one(self, data: bytes, count: int, index: int) -> Any:
+        """Return element ``index`` of a block."""
+        with _unpacking_errors():
+            return self.codec.unpack_one(data, count, index)
+
+    def to_numpy(self, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
+        """Return the elements of ``parts`` as a new array."""
+        if self.array_dtype is None or self.item_size is None:
+            array = np.empty(sum(stop - start for _, _, start, stop in parts), dtype=object)
+            array[:] = self.unpack(parts)
+            return array
+        return self._stacked(parts, (-1,))
+
+    def _stacked(self, parts: Sequence[Part], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        assert self.item_size is not None and self.array_dtype is not None
+        size = self.item_size
+        joined = bytearray().join(memoryview(data)[start * size : stop * size] for data, _, start, stop in parts)
+        if len(joined) != size * sum(stop - start for _, _, start, stop in parts):
+            raise CorruptValue(f"a block of {self.dtype} elements is shorter than its count of elements")
+        return np.frombuffer(joined, self.array_dtype).reshape(shape)
+
+
+class VectorElements(Elements):
+    """Vectors of one shape. A run of elements is an array of shape ``(n, *shape)``."""
+
+    def __init__(self, codec: ElementCodec) -> None:
+        super().__init__(codec)
+        assert codec.shape is not None
+        self._shape = codec.shape
+
+    def collect(self, values: Iterable[Any]) -> Any:
+        values = super().collect(values)
+        if isinstance(values, np.ndarray):
+            return values
+        assert self.array_dtype is not None
+        return [_native_array(item, self.array_dtype, self.dtype) for item in values]
+
+    def pack_one(self, value: Any) -> bytes:
+        assert self.array_dtype is not None
+        return super().pack_one(_native_array(value, self.array_dtype, self.dtype))
+
+    def unpack(self, parts: Sequence[Part]) -> Any:
+        return self._stacked(parts, (-1, *self._shape))
+
+    def unpack_one(self, data: bytes, count: int, index: int) -> Any:
+        return self._stacked([(data, count, index, index + 1)], self._shape)
+
+    def to_numpy(self, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
+        return self._stacked(parts, (-1, *self._shape))
+
+    def _check_shape(self, array: np.ndarray[Any, Any]) -> None:
+        if array.shape[1:] != self._shape:
+            expected = ", ".join(map(str, self._shape))
+            raise InvalidArgument(f"a {self.dtype} column takes arrays of shape (n, {expected}), not {array.shape}")
+
+
+class AnyShapeElements(Elements):
+    """Arrays of any shape. A run of elements is a list of arrays."""
+
+    def collect(self, values: Iterable[Any]) -> Any:
+        assert self.array_dtype is not None
+        return [_native_array(item, self.array_dtype, self.dtype) for item in values]
+
+    def pack_one(self, value: Any) -> bytes:
+        assert self.array_dtype is not None
+        return super().pack_one(_native_array(value, self.array_dtype, self.dtype))
+
+    def unpack(self, parts: Sequence[Part]) -> Any:
+        return [self._array(*item) for item in super().unpack(parts)]
+
+    def unpack_one(self, data: bytes, count: int, index: int) -> Any:
+        return self._array(*super().unpack_one(data, count, index))
+
+    def _array(self, shape: tuple[int, ...], data: bytes) -> np.ndarray[Any, Any]:
+        assert self.array_dtype is not None
+        return np.frombuffer(bytearray(data), self.array_dtype).reshape(shape)
+
+
+class EncodedElements(Elements):
+    """Any value that the encoding takes, each encoded by itself."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(ElementCodec("bytes"), dtype)
+        self._encode, self._decode = _ENCODINGS[dtype]
+
+    def pack(self, values: Any, block_bytes: int, room: int = 0) -> list[tuple[int, bytes]]:
+        return super().pack([self._encode(value) for value in values], block_bytes, room)
+
+    def pack_one(self, value: Any) -> bytes:
+        return self._encode(value)
+
+    def collect(self, values: Iterable[Any]) -> Any:
+        return values if isinstance(values, (list, tuple)) else list(values)
+
+    def unpack(self, parts: Sequence[Part]) -> Any:
+        return [self._decode(data) for data in super().unpack(parts)]
+
+    def unpack_one(self, data: bytes, count: int, index: int) -> Any:
+        return self._decode(super().unpack_one(data, count, index))
+
+
+def _native_array(item: Any, target: np.dtype[Any], dtype: str) -> Any:
+    """Return ``item`` with the element type if it is an array; anything else is for the codec to judge."""
+    if isinstance(item, np.ndarray) and item.dtype != target:
+        return _converted(item, target, dtype)
+    return item
+
+
+def _converted(array: np.ndarray[Any, Any], target: np.dtype[Any], dtype: str) -> np.ndarray[Any, Any]:
+    """Convert by value: floats may be rounded to a narrower float, nothing else may change."""
+    source = array.dtype
+    if source.kind == target.kind and source.itemsize == target.itemsize:
+        return array.astype(target)  # another byte order
+    if target.kind in "iu" and source.kind in "iu":
+        limits = np.iinfo(target)
+        if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
+            raise InvalidArgument(
+                f"array of {source} has values from {array.min()} to {array.max()}; {dtype} holds "
+                f"{limits.min} to {limits.max}"
+            )
+        return array.astype(target)
+    if target.kind == "f" and source.kind in "iuf":
+        with np.errstate(over="ignore"):
+            converted = array.astype(target)
+        if np.any(np.isinf(converted) & np.isfinite(array)):
+            raise InvalidArgument(f"array of {source} has finite values that are beyond the range of {dtype}")
+        return converted
+    raise UnsupportedType(
+        f"array of dtype {source} cannot go into a {dtype} column without changing values; convert it with "
+        f"astype({target.name!r}) if that is what you want"
+    )
+
+
+@contextmanager
+def _packing_errors() -> Iterator[None]:
+    try:
+        yield
+    except TypeError as error:
+        raise UnsupportedType(str(error)) from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument(str(error)) from error
+
+
+@contextmanager
+def _unpacking_errors() -> Iterator[None]:
+    try:
+        yield
+    except CorruptBlock as error:
+        raise CorruptValue(f"{error}; the block was changed by something else, or the file is damaged") from error

@@ -1,0 +1,258 @@
+"""Lending a driver's connection to one operation, without the pool's bookkeeping where that is possible.
+
+A check-out from SQLAlchemy's pool costs about twice what an SQLite point read does. So on SQLite files a
+few connections are detached from the engine's pool (they were opened by it, with all of its settings) and
+handed from one operation to the next.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+from .errors import KohakuVaultError, SchemaMismatch, translate
+from .known import forget
+from .statements import Statement
+
+__all__ = ["DriverCursor", "Lender", "lender_for", "translated_errors"]
+
+
+class DriverCursor:
+    """A cursor of the driver that runs :class:`~kohakuvault.statements.Statement` and raises our errors.
+
+    ``owner`` is whatever must stay alive, or be told, while the cursor is lent.
+    """
+
+    __slots__ = ("_engine", "_error", "connection", "cursor", "owner")
+
+    def __init__(self, connection: Any, engine: Engine, owner: Any = None) -> None:
+        assert engine.dialect.dbapi is not None
+        self.connection = connection
+        self.cursor = connection.cursor()
+        self.owner = owner
+        self._engine = engine
+        self._error = engine.dialect.dbapi.Error
+
+    def one(self, statement: Statement, *values: Any) -> Any:
+        """Run and return the first row, or None."""
+        parameters = statement.parameters(values)
+        try:
+            cursor = self.cursor
+            cursor.execute(statement.sql, parameters)
+            return cursor.fetchone()
+        except self._error as error:
+            raise self._ours(error) from error
+
+    def all(self, statement: Statement, *values: Any) -> list[Any]:
+        """Run and return every row."""
+        parameters = statement.parameters(values)
+        try:
+            cursor = self.cursor
+            cursor.execute(statement.sql, parameters)
+            return cursor.fetchall()  # type: ignore[no-any-return]
+        except self._error as error:
+            raise self._ours(error) from error
+
+    def run(self, statement: Statement, *values: Any) -> int:
+        """Run and return the number of rows that were changed."""
+        parameters = statement.parameters(values)
+        try:
+            cursor = self.cursor
+            cursor.execute(statement.sql, parameters)
+            return cursor.rowcount  # type: ignore[no-any-return]
+        except self._error as error:
+            raise self._ours(error) from error
+
+    def many(self, statement: Statement, rows: Iterable[Sequence[Any]]) -> None:
+        """Run once for each of ``rows``."""
+        parameters = [statement.parameters(row) for row in rows]
+        try:
+            self.cursor.executemany(statement.sql, parameters)
+        except self._error as error:
+            raise self._ours(error) from error
+
+    def command(self, sql: str) -> None:
+        """Run transaction control."""
+        try:
+            self.cursor.execute(sql)
+        except self._error as error:
+            raise self._ours(error) from error
+
+    def _ours(self, error: BaseException) -> KohakuVaultError:
+        translated = translate(error)
+        if isinstance(translated, SchemaMismatch):
+            forget(self._engine)
+        return translated
+
+
+class Lender(Protocol):
+    """Lends autocommit cursors of one engine: each statement is its own transaction unless BEGIN is run."""
+
+    def take(self) -> DriverCursor:
+        """Return a cursor that is this caller's until it is given back."""
+
+    def give(self, cursor: DriverCursor) -> None:
+        """Take a cursor back."""
+
+    def turn(self) -> AbstractContextManager[Any]:
+        """Keep other threads from the connection, where there is only one."""
+
+    def close(self) -> None:
+        """Close what is idle."""
+
+    def abandon(self) -> None:
+        """Forget everything, in a forked child, without touching what belongs to the parent."""
+
+
+def lender_for(engine: Engine) -> Lender:
+    """Return the lender that fits the engine's database and pool."""
+    if engine.dialect.name != "sqlite":
+        return PoolLender(engine)
+    if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
+        return SharedLender(engine)
+    return DetachedLender(engine)
+
+
+@contextmanager
+def translated_errors(engine: Engine) -> Iterator[None]:
+    """Raise what opening a connection or ending a transaction may raise, SQLAlchemy's or the driver's, as ours."""
+    assert engine.dialect.dbapi is not None
+    try:
+        yield
+    except (DBAPIError, engine.dialect.dbapi.Error) as error:
+        raise translate(error) from error
+
+
+# What a forked child must neither use nor close; SQLite forbids carrying connections across fork.
+_abandoned: list[Any] = []
+
+
+class DetachedLender:
+    """SQLite files: connections of our own, opened by the engine and detached from its pool."""
+
+    # Idle connections kept. More threads than this at once open and close one each time.
+    IDLE = 8
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._idle: list[DriverCursor] = []
+        # Through a weak reference: the engine may outlive its containers.
+        this = weakref.ref(self)
+        event.listen(engine, "engine_disposed", lambda engine: (lender := this()) and lender.close())
+
+    def take(self) -> DriverCursor:
+        try:
+            # list.pop is atomic, so two threads never get the same one.
+            return self._idle.pop()
+        except IndexError:
+            return self._open()
+
+    def give(self, cursor: DriverCursor) -> None:
+        # One that is still in a transaction, after an error, is rolled back by closing it.
+        if len(self._idle) < self.IDLE and not cursor.connection.in_transaction:
+            self._idle.append(cursor)
+        else:
+            cursor.connection.close()
+
+    def turn(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().connection.close()
+
+    def abandon(self) -> None:
+        _abandoned.append((self._idle, self._engine.pool))
+        self._idle = []
+        self._engine.dispose(close=False)
+
+    def _open(self) -> DriverCursor:
+        with translated_errors(self._engine):
+            proxied = self._engine.raw_connection()
+        connection: Any = proxied.dbapi_connection
+        proxied.detach()
+        # Autocommit: a single statement is its own transaction, and BEGIN is ours to write.
+        connection.isolation_level = None
+        return DriverCursor(connection, self._engine)
+
+
+class SharedLender:
+    """SQLite in memory: the one connection there is, shared with the engine's pool.
+
+    While a Session of the same engine has a transaction open on it, operations are part of that transaction:
+    there is no other connection that could be apart from it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._turn = threading.RLock()
+        self._kept: Any = threading.local() if isinstance(engine.pool, SingletonThreadPool) else SimpleNamespace()
+
+    def take(self) -> DriverCursor:
+        self._turn.acquire()
+        try:
+            kept = getattr(self._kept, "proxied", None)
+            if kept is None or kept.dbapi_connection is None:
+                # Kept checked out: giving it back would roll back whatever runs on the shared connection.
+                with translated_errors(self._engine):
+                    kept = self._kept.proxied = self._engine.raw_connection()
+            connection = kept.dbapi_connection
+            return DriverCursor(connection, self._engine, owner=connection.in_transaction)
+        except BaseException:
+            self._turn.release()
+            raise
+
+    def give(self, cursor: DriverCursor) -> None:
+        try:
+            if cursor.connection.in_transaction and not cursor.owner:
+                # The driver began it for a statement of ours.
+                cursor.connection.commit()
+            cursor.cursor.close()
+        finally:
+            self._turn.release()
+
+    def turn(self) -> AbstractContextManager[Any]:
+        return self._turn
+
+    def close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        # Fork copies a database in memory with everything else; only the lock may be in a strange state.
+        self._turn = threading.RLock()
+
+
+class PoolLender:
+    """Database servers: the engine's pool, in autocommit so that one statement is one round trip."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def take(self) -> DriverCursor:
+        with translated_errors(self._engine):
+            pooled = self._autocommit.connect()
+            return DriverCursor(pooled.connection.dbapi_connection, self._engine, owner=pooled)
+
+    def give(self, cursor: DriverCursor) -> None:
+        cursor.cursor.close()
+        cursor.owner.close()
+
+    def turn(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        _abandoned.append(self._engine.pool)
+        self._engine.dispose(close=False)

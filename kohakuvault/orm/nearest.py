@@ -1,0 +1,135 @@
+"""``nearest``: the k rows whose vectors are nearest to a query, as one expression for every database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sqlalchemy import BindParameter, ColumnElement, Float, Integer, String, bindparam, column, func, select
+from sqlalchemy import inspect as sqlalchemy_inspect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import Function
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+from ..errors import InvalidArgument
+from .distance import Distance, check_metric
+from .types.vector import Vector, vector_bytes
+
+__all__ = ["nearest", "query_vector"]
+
+
+def nearest(
+    vector: InstrumentedAttribute[Any] | ColumnElement[Any],
+    query: Any,
+    k: int | BindParameter[int] = 10,
+    *,
+    where: ColumnElement[bool] | None = None,
+    metric: str = "cosine",
+    key: InstrumentedAttribute[Any] | ColumnElement[Any] | None = None,
+) -> TableValuedAlias:
+    """Return the ``k`` rows nearest to ``query``, as a FROM element with the columns ``id`` and ``distance``.
+
+    Parameters
+    ----------
+    vector
+        A mapped attribute or table column of type :class:`~kohakuvault.orm.types.Vector`.
+    query
+        The vector to search for: 1-d array or sequence of numbers, finite; or a ``bindparam``.
+    k
+        How many rows at most; a non-negative int or a ``bindparam``.
+    where
+        A condition on the rows of the same table. It is applied before the search, so ``k`` rows are
+        found whenever ``k`` rows match it.
+    metric
+        ``"cosine"``, ``"l2"``, ``"l1"`` or ``"hamming"``; see :class:`~kohakuvault.orm.distance.Distance`.
+    key
+        The column that becomes ``id``: integer or text; by default the table's primary key.
+
+    Examples
+    --------
+    ::
+
+        hit = nearest(Doc.embedding, q, k=10, where=Doc.lang == "en")
+        session.execute(select(Doc, hit.c.distance).join(hit, hit.c.id == Doc.id).order_by(hit.c.distance))
+
+    Rows with a NULL vector are left out; NaN distances (cosine with a zero vector) come last.
+    """
+    check_metric(metric)
+    column_, key_ = _columns(vector, key)
+    if not isinstance(query, BindParameter):
+        query = bindparam(None, query_vector(query, column_.type, metric), type_=column_.type, unique=True)
+    if not isinstance(k, BindParameter):
+        if type(k) is not int or k < 0:
+            raise InvalidArgument(f"k must be a non-negative int, not {k!r}")
+        k = bindparam(None, k, type_=Integer(), unique=True)
+
+    # Both forms travel as arguments of one function, so that caching, adaption and the collection of bound
+    # parameters are SQLAlchemy's own; each dialect renders the form that it runs. correlate(None): the
+    # enclosing statement usually selects from the same table.
+    hits = select(func.kv_nearest(key_, column_, query, k, metric, type_=String())).correlate(None)
+    distance = Distance(column_, query, metric)
+    ordered = (
+        select(key_.label("id"), distance.label("distance"))
+        .where(column_.is_not(None))
+        .order_by(distance, key_)
+        .limit(k)
+        .correlate(None)
+    )
+    if where is not None:
+        hits, ordered = hits.where(where), ordered.where(where)
+    found = _Nearest(hits.scalar_subquery(), ordered.scalar_subquery())
+    return found.table_valued(column("id", key_.type), column("distance", Float()))
+
+
+def query_vector(query: Any, type_: Any, metric: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return ``query`` as a float32 array that a search by ``metric`` can use, or raise the error that says why not."""
+    dimensions = type_.dimensions if isinstance(type_, Vector) else None
+    array = np.frombuffer(vector_bytes(query, dimensions), "<f4")
+    if metric == "cosine" and not array.any():
+        raise InvalidArgument("the query is a zero vector, which has no direction to compare by cosine; use metric='l2'")
+    return array
+
+
+def _columns(vector: Any, key: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    column_: ColumnElement[Any] = vector.__clause_element__() if hasattr(vector, "__clause_element__") else vector
+    if key is not None:
+        return column_, key.__clause_element__() if hasattr(key, "__clause_element__") else key
+    parent = getattr(vector, "parent", None)
+    source = sqlalchemy_inspect(parent).selectable if parent is not None else getattr(column_, "table", None)
+    primary = list(getattr(source, "primary_key", ()))
+    if len(primary) != 1:
+        raise InvalidArgument(
+            f"{vector} belongs to a table with {len(primary)} primary key columns; "
+            "name the column that identifies a row with key="
+        )
+    return column_, primary[0]
+
+
+class _Nearest(Function[Any]):
+    """The two forms of one search: SQLite's aggregate, and ORDER BY distance LIMIT k."""
+
+    inherit_cache = True
+
+    def __init__(self, *forms: ColumnElement[Any]) -> None:
+        super().__init__("kv_nearest_rows", *forms)
+
+
+@compiles(_Nearest)
+def _compile_ordered(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(list(element.clauses)[1], **_nested(kw))
+
+
+@compiles(_Nearest, "sqlite")
+def _compile_aggregate(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str:
+    hits = compiler.process(list(element.clauses)[0], **_nested(kw))
+    return (
+        "(SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS distance"
+        f" FROM json_each({hits}))"
+    )
+
+
+def _nested(kw: dict[str, Any]) -> dict[str, Any]:
+    # A FROM element's flags are not those of the scalar subquery inside it.
+    return {name: value for name, value in kw.items() if name not in ("asfrom", "lateral", "from_linter")}

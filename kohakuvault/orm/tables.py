@@ -1,0 +1,156 @@
+"""The vault's tables as mapped classes: mixins for the user's own, and ready ones by table name.
+
+``docs/format.md`` specifies the columns and the bytes in them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from sqlalchemy import DDL, BigInteger, Float, ForeignKey, Integer, LargeBinary, String, Table, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, registry
+
+from .types import Key, Packed, Vector
+
+__all__ = [
+    "Block",
+    "ColumnRecord",
+    "KVTable",
+    "Payload",
+    "TableRecord",
+    "VaultBase",
+    "VectorTable",
+    "kv_class",
+    "vector_class",
+]
+
+# SQLite gives rowids, and with them its fast path, only to INTEGER PRIMARY KEY.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+_Text = String().with_variant(String(collation="C"), "postgresql")
+
+
+class KVTable:
+    """Mixin: a dict. ``class Settings(KVTable, Base): __tablename__ = "settings"``."""
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    key: Mapped[Any] = mapped_column(Key(), unique=True, nullable=False)
+    value: Mapped[Any] = mapped_column(Packed(), nullable=False)
+    expires_at: Mapped[float | None] = mapped_column(Float())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key!r}>"
+
+
+class VectorTable:
+    """Mixin: vectors with a value each. ``__dimensions__`` is their length."""
+
+    __dimensions__: int
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+
+    @declared_attr
+    def vector(cls) -> Mapped[np.ndarray[Any, Any]]:
+        return mapped_column(Vector(cls.__dimensions__), nullable=False)
+
+    value: Mapped[Any] = mapped_column(Packed(), nullable=False)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+
+class VaultBase(DeclarativeBase):
+    """Declarative base of the tables that every vault has under the same names."""
+
+
+class TableRecord(VaultBase):
+    """What a table holds: its kind, the version of its format and the options it was made with."""
+
+    __tablename__ = "vault_table"
+
+    name: Mapped[str] = mapped_column(String(), primary_key=True)
+    kind: Mapped[str] = mapped_column(String())
+    version: Mapped[int] = mapped_column(Integer())
+    options: Mapped[Any] = mapped_column(Packed())
+
+
+class ColumnRecord(VaultBase):
+    """One column of a ColumnVault: its name, dtype and length."""
+
+    __tablename__ = "vault_column"
+    # AUTOINCREMENT: the id of a deleted column is never given to another, so an old handle cannot reach it.
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(_Text, unique=True)
+    dtype: Mapped[str] = mapped_column(String())
+    length: Mapped[int] = mapped_column(BigInteger(), default=0)
+    block_bytes: Mapped[int] = mapped_column(Integer())
+    last_block: Mapped[int] = mapped_column(BigInteger(), default=0)
+
+    def __repr__(self) -> str:
+        return f"<ColumnRecord {self.name!r} {self.dtype} length={self.length}>"
+
+
+class Block(VaultBase):
+    """Where a block's elements stand in its column: apart from the bytes, so that shifting them is cheap."""
+
+    __tablename__ = "vault_block"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    column_id: Mapped[int] = mapped_column(
+        BigInteger(), ForeignKey("vault_column.id", ondelete="CASCADE"), primary_key=True
+    )
+    start: Mapped[int] = mapped_column(BigInteger(), primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(Integer())
+    payload_id: Mapped[int] = mapped_column(BigInteger())
+
+
+class Payload(VaultBase):
+    """The packed elements of one block; ``id`` is ``column id * 2**32 + serial number``."""
+
+    __tablename__ = "vault_payload"
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=False)
+    data: Mapped[bytes] = mapped_column(LargeBinary())
+
+
+# Two first opens at the same moment would both CREATE; PostgreSQL needs the lock that SQLite's BEGIN IMMEDIATE is.
+_SCHEMA_LOCK = DDL("SELECT pg_advisory_xact_lock(7595446917411070316)").execute_if(dialect="postgresql")
+_PGVECTOR = DDL("CREATE EXTENSION IF NOT EXISTS vector").execute_if(dialect="postgresql")
+# Uncompressed out-of-line storage lets PostgreSQL read a range of a block without the rest of it.
+_EXTERNAL = DDL("ALTER TABLE vault_payload ALTER COLUMN data SET STORAGE EXTERNAL").execute_if(dialect="postgresql")
+
+event.listen(VaultBase.metadata, "before_create", _SCHEMA_LOCK)
+event.listen(VaultBase.metadata.tables["vault_payload"], "after_create", _EXTERNAL)
+
+
+@lru_cache(maxsize=None)
+def kv_class(name: str) -> type[KVTable]:
+    """Return the mapped class of the dict stored in table ``name``; the same class for the same name."""
+    return _mapped(name, KVTable, {})
+
+
+@lru_cache(maxsize=None)
+def vector_class(name: str, dimensions: int) -> type[VectorTable]:
+    """Return the mapped class of the vectors stored in table ``name``."""
+    entity = _mapped(name, VectorTable, {"__dimensions__": dimensions})
+    event.listen(table_of(entity), "before_create", _PGVECTOR)
+    return entity
+
+
+def table_of(entity: type[Any]) -> Table:
+    """Return the :class:`~sqlalchemy.Table` of a mapped class."""
+    table = entity.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def _mapped(name: str, mixin: type[Any], attributes: dict[str, Any]) -> type[Any]:
+    # A registry each: two files may use one table name for different things.
+    mapping = registry()
+    title = "".join(part.capitalize() for part in name.split("_")) + mixin.__name__.removesuffix("Table")
+    entity = type(title, (mixin,), {"__tablename__": name, **attributes})
+    event.listen(mapping.metadata, "before_create", _SCHEMA_LOCK)
+    return mapping.mapped(entity)

@@ -1,0 +1,7 @@
+"""SQLAlchemy types of the vault's columns: one small file per type."""
+
+from .key import Key
+from .packed import Packed
+from .vector import Vector
+
+__all__ = ["Key", "Packed", "Vector"]

@@ -1,0 +1,119 @@
+"""``Key``: the key of a dict entry, an ``int``, ``str`` or ``bytes`` that keeps its type and order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine, UserDefinedType
+
+from ...errors import CorruptValue, InvalidArgument, UnsupportedType
+
+__all__ = ["Key"]
+
+_INT64 = range(-(2**63), 2**63)
+# An entry of a PostgreSQL B-tree has at most a third of its 8 kB page, header included.
+_LONGEST = 2601
+
+
+def check_key(key: Any) -> str | bytes | int:
+    """Return ``key`` if it can be a key; otherwise raise the error that says why not."""
+    kind = type(key)
+    if kind is str:
+        # ASCII is what most keys are; only other text can hold a surrogate.
+        if not key.isascii():
+            try:
+                key.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidArgument(
+                    f"key {key!r} has a lone surrogate, which no database stores as text; use its bytes as the key"
+                ) from error
+    elif kind is int:
+        if key not in _INT64:
+            raise InvalidArgument(
+                f"key {key} is beyond 64 bits; integer keys are -2**63 to 2**63-1. Use str(key) as the key"
+            )
+    elif kind is not bytes:
+        raise UnsupportedType(
+            f"a key is str, bytes or int, not {kind.__name__}: {key!r:.60}. Convert it, for instance with str()"
+        )
+    return key  # type: ignore[no-any-return]
+
+
+def encode_key(key: Any) -> bytes:
+    """Return ``key`` as bytes whose order is int < str (by code point) < bytes."""
+    key = check_key(key)
+    if isinstance(key, int):
+        return b"\x01" + (key + 2**63).to_bytes(8, "big")
+    encoded = b"\x02" + key.encode() if isinstance(key, str) else b"\x03" + key
+    if len(encoded) > _LONGEST:
+        raise InvalidArgument(
+            f"key {key[:20]!r}… has {len(encoded) - 1} bytes; this database's indexes hold keys of at most "
+            f"{_LONGEST - 1}. Use a digest of it as the key"
+        )
+    return encoded
+
+
+def decode_key(data: bytes) -> str | bytes | int:
+    """Return the key that :func:`encode_key` made ``data`` from."""
+    data = bytes(data)
+    tag, body = data[:1], data[1:]
+    if tag == b"\x01" and len(body) == 8:
+        return int.from_bytes(body, "big") - 2**63
+    if tag == b"\x02":
+        try:
+            return body.decode()
+        except UnicodeDecodeError as error:
+            raise CorruptValue(f"stored key {data[:40]!r} is not valid UTF-8: {error}") from error
+    if tag == b"\x03":
+        return body
+    raise CorruptValue(f"stored key {data[:40]!r} has no known tag")
+
+
+class _NoAffinity(UserDefinedType[Any]):
+    """An SQLite column that converts nothing: each key has the storage class of its Python type."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: Any) -> str:
+        return "BLOB"
+
+
+class Key(TypeDecorator[Any]):
+    """A ``str``, ``bytes`` or ``int`` key, kept apart and given back as it was.
+
+    The order is the same on every database: int < str (by code point) < bytes. SQLite stores keys as they
+    are (INTEGER, TEXT, BLOB in a column without affinity); other databases as order-preserving tagged bytes.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def __repr__(self) -> str:
+        return "Key()"
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(_NoAffinity() if dialect.name == "sqlite" else LargeBinary())
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        return self
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        return check_key if dialect.name == "sqlite" else encode_key
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        bind = self.bind_processor(dialect)
+
+        def render(key: Any) -> str:
+            value = bind(key)
+            if isinstance(value, bytes):
+                return f"X'{value.hex()}'" if dialect.name == "sqlite" else f"'\\x{value.hex()}'"
+            return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+        return render
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        if dialect.name == "sqlite":
+            return None
+        return lambda data: None if data is None else decode_key(data)

@@ -1,0 +1,137 @@
+"""Opening the tables of a container: made on first use, checked every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table, insert, inspect, select
+from sqlalchemy.engine import Connection
+
+from .binding import Binding
+from .errors import InvalidArgument, SchemaMismatch, UnsupportedType
+from .known import is_known, remember
+from .orm.tables import TableRecord, table_of
+
+__all__ = ["check_name", "open_tables"]
+
+# Versions of the table formats that this release writes; see docs/format.md.
+VERSIONS = {"kv": 1, "columns": 1, "vectors": 1}
+
+_RECORDS = table_of(TableRecord)
+
+
+def check_name(name: Any, what: str) -> str:
+    """Return ``name`` if it can name a ``what``; otherwise raise."""
+    if not isinstance(name, str):
+        raise UnsupportedType(f"the name of a {what} is a str, not {type(name).__name__}")
+    if not name or "\0" in name:
+        raise InvalidArgument(f"{name!r} cannot name a {what}: the name is empty or contains a NUL")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{name!r} cannot name a {what}: it has a lone surrogate") from error
+    if what == "table" and (name.startswith(("sqlite_", "vault_")) or len(name.encode()) > 63):
+        raise InvalidArgument(
+            f"{name!r} cannot name a table: names of at most 63 bytes that do not begin with sqlite_ or vault_ are free"
+        )
+    return name
+
+
+def open_tables(
+    binding: Binding,
+    tables: Sequence[Table],
+    kind: str,
+    options: dict[str, Any],
+    *,
+    create: bool,
+) -> None:
+    """Check that ``tables`` hold a container of ``kind`` with these ``options``; make them where they are missing.
+
+    The first table gives the container its name.
+
+    Raises
+    ------
+    SchemaMismatch
+        when a table is another kind's or a stranger's, was made with other options or by a newer release,
+        or is missing and ``create`` is false.
+    """
+    name = tables[0].name
+    fact = (kind, name, tuple(sorted(options.items())))
+    if is_known(binding.engine, fact):
+        return
+    with binding.inspecting() as connection:
+        complete = _check(connection, tables, kind, options)
+        settled = binding.is_settled(connection)
+        if complete and not settled:
+            binding.forget_on_rollback(connection)
+    if not complete:
+        if not create:
+            raise SchemaMismatch(
+                f"table {name!r} does not exist, or has no record in vault_table, and create=False: run the "
+                "migration that makes it, or open the container with create=True"
+            )
+        with binding.transaction() as connection:
+            binding.forget_on_rollback(connection)
+            if not _check(connection, tables, kind, options):
+                _create(connection, tables, kind, options)
+    elif settled:
+        remember(binding.engine, fact)
+
+
+def _check(connection: Connection, tables: Sequence[Table], kind: str, options: dict[str, Any]) -> bool:
+    """Return whether the tables and their record exist; raise if they are not what they should be."""
+    name = tables[0].name
+    inspector = inspect(connection)
+    record = None
+    if inspector.has_table(_RECORDS.name):
+        record = connection.execute(select(_RECORDS).where(_RECORDS.c.name == name)).one_or_none()
+    if record is not None:
+        _check_record(name, record, kind, options)
+    exist = [inspector.has_table(table.name) for table in tables]
+    for table, exists in zip(tables, exist, strict=True):
+        if exists and record is None:
+            _check_columns(inspector.get_columns(table.name), table, kind)
+    return record is not None and all(exist)
+
+
+def _check_record(name: str, record: Any, kind: str, options: dict[str, Any]) -> None:
+    if record.kind != kind:
+        raise SchemaMismatch(
+            f"table {name!r} holds {record.kind!r}, not {kind!r}: open it with the container of that kind, or "
+            "choose another table="
+        )
+    if record.version > VERSIONS[kind]:
+        raise SchemaMismatch(
+            f"table {name!r} has format version {record.version} and this release knows up to {VERSIONS[kind]}: "
+            "install a newer kohakuvault"
+        )
+    for option, value in options.items():
+        made_with = record.options.get(option, value)
+        if made_with != value:
+            raise SchemaMismatch(
+                f"table {name!r} was made with {option}={made_with!r}, not {value!r}: open it with "
+                f"{option}={made_with!r}, or choose another table="
+            )
+
+
+def _check_columns(found: Sequence[Any], table: Table, kind: str) -> None:
+    names = {column["name"] for column in found}
+    missing = [column.name for column in table.columns if column.name not in names]
+    if missing:
+        raise SchemaMismatch(
+            f"table {table.name!r} exists and is not a {kind!r} table of KohakuVault: it has the columns "
+            f"{', '.join(sorted(names))} and lacks {', '.join(missing)}. Nothing was changed. Choose another "
+            "table=; if it is a file of KohakuVault 0.8 to 1.1, import it into a new file"
+        )
+
+
+def _create(connection: Connection, tables: Sequence[Table], kind: str, options: dict[str, Any]) -> None:
+    # checkfirst: another process may have made some of them, and the user's own models others.
+    _RECORDS.metadata.create_all(connection, tables=[_RECORDS], checkfirst=True)
+    tables[0].metadata.create_all(connection, tables=list(tables), checkfirst=True)
+    present = connection.scalar(select(_RECORDS.c.name).where(_RECORDS.c.name == tables[0].name))
+    if present is None:
+        connection.execute(
+            insert(_RECORDS).values(name=tables[0].name, kind=kind, version=VERSIONS[kind], options=options)
+        )

@@ -1,0 +1,101 @@
+"""Core statements compiled once for a dialect, then run on the driver's own cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Insert, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+
+__all__ = ["Statement", "insert_or_ignore", "upsert"]
+
+Converter = Callable[[Any], Any]
+
+
+class Statement:
+    """One Core statement, compiled for one dialect.
+
+    Attributes
+    ----------
+    sql
+        The text for the driver.
+    parameters
+        Turns the values of the named bind parameters, in the order of ``names``, into what the driver takes.
+
+    Each bind parameter's type converts its value, as SQLAlchemy's own execution would. Results are the
+    driver's rows as they are: the containers decode them.
+    """
+
+    __slots__ = ("parameters", "sql")
+
+    def __init__(self, element: ClauseElement, names: Sequence[str], dialect: Dialect) -> None:
+        compiled = element.compile(dialect=dialect, column_keys=names if isinstance(element, Insert) else None)
+        assert isinstance(compiled, SQLCompiler)
+        missing = set(compiled.binds) - set(names)
+        constants = {name: compiled.binds[name].effective_value for name in missing}
+        converters = {
+            name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
+        }
+        self.sql: str = compiled.string
+        self.parameters = _binder(names, constants, converters, compiled.positiontup)
+
+
+def _binder(
+    names: Sequence[str],
+    constants: dict[str, Any],
+    converters: dict[str, Converter | None],
+    positions: Sequence[str] | None,
+) -> Callable[[Sequence[Any]], Any]:
+    fixed = {name: _converted(converters.get(name), value) for name, value in constants.items()}
+    convert = [converters.get(name) for name in names]
+    if positions is None:
+
+        def by_name(values: Sequence[Any]) -> dict[str, Any]:
+            given = {
+                name: value if converter is None else converter(value)
+                for name, value, converter in zip(names, values, convert, strict=True)
+            }
+            return {**given, **fixed} if fixed else given
+
+        return by_name
+    if list(positions) == list(names):
+        if not any(convert):
+            return lambda values: values
+        if len(names) == 1 and (only := convert[0]) is not None:
+            return lambda values: (only(values[0]),)
+
+    places = [(names.index(name), converters.get(name)) if name in names else (fixed[name], None) for name in positions]
+    is_given = [name in names for name in positions]
+
+    def by_position(values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(
+            _converted(converter, values[place]) if given else place
+            for (place, converter), given in zip(places, is_given, strict=True)
+        )
+
+    return by_position
+
+
+def _converted(converter: Converter | None, value: Any) -> Any:
+    return value if converter is None else converter(value)
+
+
+def insert_or_ignore(table: Table, dialect: Dialect) -> Insert:
+    """Return ``INSERT … ON CONFLICT DO NOTHING``."""
+    return _insert(table, dialect).on_conflict_do_nothing()
+
+
+def upsert(table: Table, dialect: Dialect, conflict: str, changes: Iterable[str]) -> Insert:
+    """Return ``INSERT … ON CONFLICT (conflict) DO UPDATE`` that sets ``changes`` to the new row's values."""
+    insert = _insert(table, dialect)
+    return insert.on_conflict_do_update(
+        index_elements=[conflict], set_={name: insert.excluded[name] for name in changes}
+    )
+
+
+def _insert(table: Table, dialect: Dialect) -> Any:
+    return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)

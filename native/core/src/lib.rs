@@ -1,0 +1,27 @@
+//! The parts of `KohakuVault` that know neither Python nor `SQLite`: vector distances, the k nearest
+//! rows, the dtype grammar and the layout of packed blocks.
+//!
+//! Both faces of the shared library (Python module, `SQLite` extension) are thin layers over this crate, so
+//! a distance or an ordering is the same whichever way it was asked for.
+
+#![deny(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::float_cmp
+    )
+)]
+
+pub mod block;
+pub mod distance;
+pub mod dtype;
+pub mod half;
+pub mod kernels;
+pub mod ranking;
+pub mod text;
+pub mod topk;
+pub mod vector;

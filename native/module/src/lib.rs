@@ -1,0 +1,30 @@
+//! The shared library of `KohakuVault`, with two faces: the Python module `kohakuvault._native` and a `SQLite`
+//! extension. Both are thin layers over `kohakuvault_core`; being one file, they share its code and statics.
+
+mod python;
+mod sqlite;
+
+/// The Python module. Importing it in a second sub-interpreter is refused by `PyO3`.
+// Every class is frozen and keeps what changes behind a mutex, so free-threaded builds need no GIL.
+#[pyo3::pymodule(gil_used = false)]
+mod _native {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::python::codec::ElementCodec;
+    #[pymodule_export]
+    use crate::python::distance::{
+        VectorQuery, cosine_distance, distance, hamming_distance, l1_distance, l2_distance,
+    };
+    #[pymodule_export]
+    use crate::python::errors::CorruptBlock;
+    #[pymodule_export]
+    use crate::python::floats::pack_vector;
+    #[pymodule_export]
+    use crate::python::nearest::NearestAggregate;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

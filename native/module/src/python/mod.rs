@@ -1,0 +1,14 @@
+//! The Python face: packing of columns, vector distances, the Python twins of the SQL functions.
+
+pub(crate) mod buffer;
+pub(crate) mod codec;
+pub(crate) mod distance;
+pub(crate) mod errors;
+pub(crate) mod floats;
+pub(crate) mod nearest;
+pub(crate) mod number;
+pub(crate) mod pack;
+pub(crate) mod sequence;
+pub(crate) mod text;
+pub(crate) mod unpack;
+pub(crate) mod vector;

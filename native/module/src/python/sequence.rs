@@ -1,0 +1,60 @@
+//! Sequences of values as lists.
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySequence, PyString, PyTuple};
+
+use super::buffer::is_buffer;
+use super::errors::{describe, type_name};
+
+/// The values to be packed as a list: itself, or a new one.
+pub(crate) fn to_list<'py>(values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    if let Ok(list) = values.cast::<PyList>() {
+        return Ok(list.clone());
+    }
+    // One object of bytes is more likely meant as one value than as many small numbers.
+    if values.is_instance_of::<PyBytes>()
+        || values.is_instance_of::<PyByteArray>()
+        || values.is_instance_of::<PyMemoryView>()
+        || values.is_instance_of::<PyDict>()
+    {
+        return Err(not_a_sequence(values));
+    }
+    if values.hasattr("__iter__")? { collect(values) } else { Err(not_a_sequence(values)) }
+}
+
+fn collect<'py>(values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(values.py());
+    for item in values.try_iter()? {
+        list.append(item?)?;
+    }
+    Ok(list)
+}
+
+fn not_a_sequence(values: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("{} given; expected a sequence of values", describe(values)))
+}
+
+/// One level of a nested sequence; `None` if the value is not a sequence.
+pub(crate) fn nested<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyList>>> {
+    if let Ok(list) = value.cast::<PyList>() {
+        return Ok(Some(list.clone()));
+    }
+    if let Ok(tuple) = value.cast::<PyTuple>() {
+        return Ok(Some(tuple.to_list()));
+    }
+    if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
+        return Ok(None);
+    }
+    // NumPy arrays are no `Sequence`; those of numbers have been read as buffers before.
+    if value.is_instance_of::<PySequence>() || is_buffer(value) && value.len().is_ok() {
+        return collect(value).map(Some);
+    }
+    Ok(None)
+}
+
+/// Code that runs while we read a list (`__index__`, say) may have shortened it.
+#[cold]
+pub(crate) fn changed(list: &Bound<'_, PyList>) -> PyErr {
+    PyRuntimeError::new_err(format!("{} changed size while it was packed", type_name(list.as_any())))
+}

