@@ -257,12 +257,13 @@ class BlockStatements:
 
     def element(self, item_size: int | None) -> Statement:
         """Select ``start, count, data`` of the block with an element; of fixed size, only that element's bytes."""
-        data: ColumnElement[Any] = _payloads.c.data
-        if item_size is not None:
-            offset = cast((_number("index_in") - _blocks.c.start) * item_size + 1, Integer)
-            data = func.substr(data, offset, item_size)
-            return self._statement(self._floor(data), "index_in", "of_column", "index")
-        return self._statement(self._floor(data), "of_column", "index")
+        if item_size is None:
+            return self._statement(self._floor(_payloads.c.data), "of_column", "index")
+        # Of a block that ends before the element, the offset may not even be a 32-bit number.
+        in_block = _blocks.c.start + _blocks.c.count > _number("index_end")
+        offset = cast((_number("index_in") - _blocks.c.start) * item_size + 1, Integer)
+        data = func.substr(_payloads.c.data, offset, item_size)
+        return self._statement(self._floor(data).where(in_block), "index_in", "of_column", "index", "index_end")
 
     @cached_property
     def place(self) -> Statement:

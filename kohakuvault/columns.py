@@ -219,12 +219,13 @@ class Column(MutableSequence[Any]):
         if (size := self._elements.item_size) is None:
             row = binding.one(self._element, self._id, index)
         else:
-            row = binding.one(self._element, index, self._id, index)
+            row = binding.one(self._element, index, self._id, index, index)
         if row is None or index >= row[0] + row[1]:
             raise OutOfRange(f"index {index} is beyond the end of column {self.name!r}, which has {len(self)} elements")
         if size is None:
             return self._elements.unpack_one(row[2], row[1], index - row[0])
-        return self._elements.unpack_one(row[2], 1, 0)
+        # SQLite's substr() of an empty payload is NULL.
+        return self._elements.unpack_one(row[2] or b"", 1, 0)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not isinstance(index, slice):
@@ -377,7 +378,8 @@ class Column(MutableSequence[Any]):
 
 def _index(index: Any) -> int:
     try:
-        return operator.index(index)
+        # Beyond any length, but within 64 bits.
+        return min(max(operator.index(index), -_END), _END)
     except TypeError:
         raise UnsupportedType(f"a column index is an int or a slice, not {type(index).__name__}") from None
 

@@ -132,6 +132,8 @@ class Elements:
         joined = bytearray().join(memoryview(data)[start * size : stop * size] for data, _, start, stop in parts)
         if len(joined) != size * sum(stop - start for _, _, start, stop in parts):
             raise CorruptValue(f"a block of {self.dtype} elements is shorter than its count of elements")
+        if self.array_dtype.kind == "b" and max(joined, default=0) > 1:
+            raise CorruptValue("a block of bool elements has bytes other than 0 and 1")
         return np.frombuffer(joined, self.array_dtype).reshape(shape)
 
 

@@ -271,7 +271,7 @@ class _Statements:
             query = bindparam("query", type_=table.c.vector.type)
             hit = nearest(table.c.vector, query, bindparam("k", type_=Integer()), metric=metric)
             found = select(table.c.id, hit.c.distance, table.c.value).join(hit, hit.c.id == table.c.id)
-            self._searches[metric] = self._statement(found.order_by(hit.c.distance, table.c.id), "query", "k")
+            self._searches[metric] = self._statement(found.order_by(hit.c.distance.nulls_last(), table.c.id), "query", "k")
         return self._searches[metric]
 
     @cached_property

@@ -54,7 +54,9 @@ def nearest(
         hit = nearest(Doc.embedding, q, k=10, where=Doc.lang == "en")
         session.execute(select(Doc, hit.c.distance).join(hit, hit.c.id == Doc.id).order_by(hit.c.distance))
 
-    Rows with a NULL vector are left out; NaN distances (cosine with a zero vector) come last.
+    Rows with a NULL vector are left out. Rows without a distance (cosine with a zero vector) are found last;
+    their ``distance`` is NaN on PostgreSQL and NULL on SQLite, which has no NaN: order by
+    ``hit.c.distance.nulls_last()`` if there may be any.
     """
     check_metric(metric)
     column_, key_ = _columns(vector, key)

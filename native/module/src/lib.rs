@@ -4,7 +4,7 @@
 mod python;
 mod sqlite;
 
-/// The Python module. Importing it in a second sub-interpreter is refused by `PyO3`.
+/// The Python module.
 // Every class is frozen and keeps what changes behind a mutex, so free-threaded builds need no GIL.
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
@@ -25,6 +25,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::python::interpreter::claim(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -92,15 +92,14 @@ impl<'py> View<'py> {
     fn of(value: &Bound<'py, PyAny>) -> PyResult<Self> {
         let mut raw = Box::new(ffi::Py_buffer::new());
         // SAFETY: a live object and a place for the view.
-        match unsafe { ffi::PyObject_GetBuffer(value.as_ptr(), &raw mut *raw, ffi::PyBUF_FULL_RO) } {
-            0 => Ok(Self { raw, python: PhantomData }),
-            _ => {
-                let cause = PyErr::fetch(value.py());
-                let error = PyTypeError::new_err(format!("{} given: {cause}", type_name(value)));
-                error.set_cause(value.py(), Some(cause));
-                Err(error)
-            }
+        let status = unsafe { ffi::PyObject_GetBuffer(value.as_ptr(), &raw mut *raw, ffi::PyBUF_FULL_RO) };
+        if status == 0 {
+            return Ok(Self { raw, python: PhantomData });
         }
+        let cause = PyErr::fetch(value.py());
+        let error = PyTypeError::new_err(format!("{} given: {cause}", type_name(value)));
+        error.set_cause(value.py(), Some(cause));
+        Err(error)
     }
 
     fn format(&self) -> &CStr {
@@ -152,31 +151,23 @@ impl Drop for View<'_> {
 
 /// An array's items in C order.
 pub(crate) struct Array<'py> {
-    memory: Memory<'py>,
+    view: View<'py>,
     shape: Vec<usize>,
-    format: String,
     item: Option<Item>,
-}
-
-enum Memory<'py> {
-    Contiguous(View<'py>),
-    /// A copy in C order, made by Python.
-    Copy(Bound<'py, PyBytes>),
+    /// The items, put in C order by Python; `None` if they are in the view.
+    copy: Option<Bound<'py, PyBytes>>,
 }
 
 impl<'py> Array<'py> {
     pub(crate) fn of(value: &Bound<'py, PyAny>) -> PyResult<Self> {
         let view = View::of(value)?;
-        let shape = view.shape();
-        let item = parse_format(view.format(), view.item_size());
-        let format = view.format().to_string_lossy().into_owned();
-        let memory = if view.is_contiguous() {
-            Memory::Contiguous(view)
+        let copy = if view.is_contiguous() {
+            None
         } else {
-            let copy = PyMemoryView::from(value)?.call_method0("tobytes")?;
-            Memory::Copy(copy.cast_into::<PyBytes>()?)
+            Some(PyMemoryView::from(value)?.call_method0("tobytes")?.cast_into::<PyBytes>()?)
         };
-        Ok(Self { memory, shape, format, item })
+        let item = parse_format(view.format(), view.item_size());
+        Ok(Self { shape: view.shape(), item, copy, view })
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
@@ -190,14 +181,14 @@ impl<'py> Array<'py> {
 
     /// Whether the items are Python objects, which only the sequence protocol can read.
     pub(crate) fn holds_objects(&self) -> bool {
-        self.format == "O"
+        self.view.format() == c"O"
     }
 
     /// The items' type for error messages.
     pub(crate) fn format(&self) -> String {
         match self.item {
             Some(item) => item.to_string(),
-            None => format!("format {:?}", self.format),
+            None => format!("format {:?}", self.view.format().to_string_lossy()),
         }
     }
 
@@ -207,10 +198,10 @@ impl<'py> Array<'py> {
     /// thread, or in a finaliser that runs while we create Python objects. Callers therefore only copy it or
     /// compute with it, where such a write spoils values of its own writer and nothing else.
     pub(crate) fn bytes(&self) -> &[u8] {
-        match &self.memory {
-            // SAFETY: contiguous.
-            Memory::Contiguous(view) => unsafe { view.bytes() },
-            Memory::Copy(copy) => copy.as_bytes(),
+        match &self.copy {
+            Some(copy) => copy.as_bytes(),
+            // SAFETY: contiguous, or there would be a copy.
+            None => unsafe { self.view.bytes() },
         }
     }
 }

@@ -9,33 +9,36 @@ use pyo3::types::PyBytes;
 use super::buffer::{Array, Item, is_buffer, is_bytes_like};
 use super::errors::{Place, describe, value_error};
 use super::sequence::nested;
-use super::vector::append;
+use super::vector::{append, append_array};
 
 /// The numbers of a one-dimensional array or sequence as little-endian `f32`, or such bytes themselves.
 pub(crate) fn to_float_bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    let length = if is_buffer(value) {
+    let mut bytes = Vec::new();
+    let appended = if is_buffer(value) {
         let array = Array::of(value)?;
         if array.item() == Some(Item::Scalar(Scalar::U8)) && is_bytes_like(value) {
             return whole_floats(array.bytes().to_vec());
         }
         match *array.shape() {
-            [length] => length,
+            [length] if array.holds_objects() => {
+                append(Scalar::F32, &[length], value, Place::Only, &mut bytes)
+            }
+            [length] => append_array(Scalar::F32, &[length], value, &array, Place::Only, &mut bytes),
             ref shape => {
                 return Err(PyValueError::new_err(format!(
                     "an array of shape {shape:?} given; expected one dimension"
                 )));
             }
         }
+    } else if let Some(list) = nested(value)? {
+        append(Scalar::F32, &[list.len()], list.as_any(), Place::Only, &mut bytes)
     } else {
-        nested(value)?.map(|list| list.len()).ok_or_else(|| {
-            PyTypeError::new_err(format!(
-                "{} given; expected an array or sequence of numbers, or bytes of little-endian f32",
-                describe(value)
-            ))
-        })?
+        return Err(PyTypeError::new_err(format!(
+            "{} given; expected an array or sequence of numbers, or bytes of little-endian f32",
+            describe(value)
+        )));
     };
-    let mut bytes = Vec::new();
-    append(Scalar::F32, &[length], value, Place::Only, &mut bytes).map_err(|error| {
+    appended.map_err(|error| {
         // A number that is too large is a bad vector like one with an infinity in it.
         if error.is_instance_of::<PyOverflowError>(value.py()) {
             value_error(error.value(value.py()))

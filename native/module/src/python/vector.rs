@@ -77,7 +77,8 @@ fn append_number(scalar: Scalar, value: &Bound<'_, PyAny>, place: Place, out: &m
     })
 }
 
-fn append_array(
+/// As [`append`], from an array that has been opened already.
+pub(crate) fn append_array(
     scalar: Scalar,
     shape: &[usize],
     value: &Bound<'_, PyAny>,
