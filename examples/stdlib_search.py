@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import statistics
 import sys
@@ -32,6 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from kohakuvault import ColumnVault, KohakuVaultError, KVault, VectorKVault, create_engine
@@ -46,9 +48,10 @@ SHOWN = 6  # questions of the tour whose answers are printed; all of them are as
 WITHIN = ("sleep for some seconds", "asyncio")  # the tour's question within one module
 
 NO_MODEL = (
-    f"To answer a question of your own the model {MODEL} must be on this machine: run "
-    f'`pip install sentence-transformers`, then `python -c "from sentence_transformers import SentenceTransformer; '
-    f"SentenceTransformer('{MODEL}')\"`, and ask again; the questions of the data set are answered without it."
+    "a question of your own needs sentence-transformers and its model on this machine: "
+    "run `pip install sentence-transformers`, then `python -c 'from sentence_transformers import "
+    f'SentenceTransformer; SentenceTransformer("{MODEL}")\'`, and ask again '
+    "(the data set's own questions need neither)"
 )
 
 # A log has no width of its own, and rich would assume 80 columns.
@@ -133,7 +136,7 @@ class Speeds:
 
 
 def load(session: Session, corpus: Corpus, description: str = "Loading") -> Speeds:
-    """Write everything in the transaction of ``session``, the tables too; the caller commits or rolls back."""
+    """Write everything in the transaction of ``session``, its tables too; the caller ends it."""
     texts = open_texts(session)
     vectors = open_vectors(session)
     columns = ColumnVault(session)
@@ -303,6 +306,7 @@ def embed(question: str, corpus: Corpus) -> np.ndarray[Any, Any]:
             return embedding
     # A model that is not here is reported; it is not downloaded behind anybody's back.
     os.environ["HF_HUB_OFFLINE"] = "1"
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     try:
         from sentence_transformers import SentenceTransformer
 
@@ -386,7 +390,7 @@ def main(
     module: Annotated[str | None, typer.Option("--module", "-m", help="Look only in this module.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
     database: Annotated[
-        str | None, typer.Option(help="File or PostgreSQL URL that is kept. [default: a temporary file]")
+        str | None, typer.Option(help="File or PostgreSQL URL that is kept; default: a temporary file.")
     ] = None,
 ) -> None:
     """Search the documentation of Python's standard library by meaning."""
@@ -400,6 +404,8 @@ def main(
                 answer(engine, corpus, question or "", query, k, module)
     except KohakuVaultError as error:
         stop(str(error))
+    except DBAPIError as error:
+        stop(f"{database}: {error.orig}")
 
 
 def tour(engine: Engine, corpus: Corpus, k: int) -> None:
