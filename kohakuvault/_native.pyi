@@ -168,9 +168,7 @@ class NearestAggregate:
     """
 
     def __new__(cls) -> NearestAggregate: ...
-    def step(
-        self, key: int | str, vector: _Vector | None, query: _Vector, k: int, metric: str
-    ) -> None:
+    def step(self, key: int | str, vector: _Vector | None, query: _Vector, k: int, metric: str) -> None:
         """Take one row; None as vector is skipped. Query, k and metric are read at the first row only."""
 
     def finalize(self) -> str:

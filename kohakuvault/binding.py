@@ -113,7 +113,6 @@ class Binding(ABC):
 
     def forget_on_rollback(self, connection: Connection) -> None:
         """Change ``epoch`` when the transaction, or a savepoint, of ``connection`` is rolled back."""
-
         if connection in self._watched:
             return
 
@@ -137,11 +136,7 @@ class Binding(ABC):
 
     def require_functions(self) -> None:
         """Make sure that the SQL functions are there, on an engine without ``install`` too."""
-        if self.dialect.name != "sqlite" or is_known(self.engine, "functions"):
-            return
-        if self.engine in engines.installed:
-            remember(self.engine, "functions")
-        else:
+        if self.dialect.name == "sqlite" and self.engine not in engines.installed:
             self._attach_functions()
 
     @abstractmethod
@@ -251,8 +246,10 @@ class EngineBinding(Binding):
                 connection = self.engine.connect()
             try:
                 with translated_errors(self.engine):
-                    begun = connection.begin()
                     driver: Any = connection.connection.dbapi_connection
+                    if _in_autocommit(driver):
+                        connection = connection.execution_options(isolation_level=self.dialect.default_isolation_level)
+                    begun = connection.begin()
                     if self.dialect.name == "sqlite":
                         engines.begin_immediate(driver)
                 held.connection, held.cursor = connection, DriverCursor(driver, self.engine)
@@ -290,6 +287,11 @@ class EngineBinding(Binding):
         self._lender.abandon()
 
     def _attach_functions(self) -> None:
+        held = self._held.cursor
+        if held is not None and not extension.has_functions(held.connection):
+            _attach(held.connection)
+        if is_known(self.engine, "functions"):
+            return
         # From now on each new connection gets them. Those that the pool has are the application's own.
         event.listen(self.engine, "connect", lambda connection, record: _attach(connection))
         self._lender.close()
@@ -461,6 +463,8 @@ def _path_key(path: str | os.PathLike[str] | URL) -> str:
         if engines.is_memory(url):
             return ""
         url = url.set(database=os.path.realpath(url.database or ""))
+        if url.get_driver_name() == "pysqlite":
+            url = url.set(drivername="sqlite")
     return url.render_as_string(hide_password=False)
 
 
@@ -473,4 +477,3 @@ def _forked() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
-

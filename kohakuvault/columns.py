@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .binding import Bind, Binding
-from .blocks import BLOCK_BYTES, Blocks, block_statements
+from .block_statements import block_statements
+from .blocks import BLOCK_BYTES, Blocks
 from .container import Container
 from .elements import Elements, elements_of
 from .errors import InvalidArgument, NotFound, OutOfRange, UnsupportedType
@@ -138,7 +139,7 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         """Return the new column, or None if the name is taken."""
         check_name(name, "column")
         elements = elements_of(dtype)
-        if not isinstance(block_bytes, int) or not 64 <= block_bytes <= 1 << 26:
+        if type(block_bytes) is not int or not 64 <= block_bytes <= 1 << 26:
             raise InvalidArgument(f"block_bytes is an int from 64 to 2**26, not {block_bytes!r}")
         binding = self.binding
         row = binding.run_returning(
@@ -283,7 +284,7 @@ class Column(MutableSequence[Any]):
                 return
             start += page
 
-    def __iadd__(self, values: Iterable[Any]) -> Column:  # type: ignore[override]
+    def __iadd__(self, values: Iterable[Any]) -> Column:
         self.extend(values)
         return self
 
@@ -337,7 +338,8 @@ class Column(MutableSequence[Any]):
 
     def to_numpy(self, start: int = 0, stop: int | None = None) -> np.ndarray[Any, Any]:
         """Return elements ``start`` to ``stop`` as a new array, of dtype ``object`` where elements vary in size."""
-        return self._read(slice(start, stop), self._elements.to_numpy)
+        array: np.ndarray[Any, Any] = self._read(slice(start, stop), self._elements.to_numpy)
+        return array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.to_numpy()

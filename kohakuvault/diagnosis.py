@@ -13,7 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL, Engine
 
 from . import _native, extension
-from .engine import PRAGMAS, create_engine, installed
+from .engine import PRAGMAS, as_url, create_engine, installed, is_memory
+from .errors import CannotOpen
 from .lending import translated_errors
 
 __all__ = ["Report", "doctor"]
@@ -54,8 +55,19 @@ def doctor(bind: Engine | str | os.PathLike[str] | URL) -> Report:
     >>> doctor(create_engine(":memory:")).problems
     []
     """
-    engine = bind if isinstance(bind, Engine) else create_engine(bind)
-    return _sqlite(engine) if engine.dialect.name == "sqlite" else _server(engine)
+    if isinstance(bind, Engine):
+        return _sqlite(bind) if bind.dialect.name == "sqlite" else _server(bind)
+    url = as_url(bind)
+    path = url.database or ""
+    is_path = url.get_backend_name() == "sqlite" and not is_memory(url) and not path.startswith("file:")
+    if is_path and not os.path.exists(path):
+        # Only looking must not make a file.
+        raise CannotOpen(f"there is no database {os.path.abspath(path)}")
+    engine = create_engine(url)
+    try:
+        return doctor(engine)
+    finally:
+        engine.dispose()
 
 
 def _sqlite(engine: Engine) -> Report:
@@ -68,7 +80,8 @@ def _sqlite(engine: Engine) -> Report:
         # A database in memory has no mmap_size.
         settings = {name: row[0] for name, row in rows.items() if row}
         version = driver.execute("SELECT sqlite_version()").fetchone()[0]
-    report = Report(str(engine.url), f"{dbapi.__name__}", f"SQLite {version}", rung if functions else "none", settings)
+    database = f"sqlite:///{engine.url.database or ':memory:'}"
+    report = Report(database, dbapi.__name__, f"SQLite {version}", rung if functions else "none", settings)
     report.backends = {name: _backend(name, dbapi.__name__) for name in _BACKENDS}
     if engine not in installed:
         report.problems.append(

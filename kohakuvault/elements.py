@@ -127,7 +127,8 @@ class Elements:
         return self._stacked(parts, (-1,))
 
     def _stacked(self, parts: Sequence[Part], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        assert self.item_size is not None and self.array_dtype is not None
+        assert self.item_size is not None
+        assert self.array_dtype is not None
         size = self.item_size
         joined = bytearray().join(memoryview(data)[start * size : stop * size] for data, _, start, stop in parts)
         if len(joined) != size * sum(stop - start for _, _, start, stop in parts):

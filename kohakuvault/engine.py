@@ -9,13 +9,14 @@ import time
 import weakref
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal
 
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from . import extension
@@ -80,10 +81,16 @@ def create_engine(
         when the directory of a new file does not exist, or a file to be read only does not.
     """
     url = as_url(path_or_url)
+    given = (durability, pragmas, read_only, extension)
+    if "kohakuvault" in url.normalized_query.get("plugin", ()) and given != ("normal", None, False, "auto"):
+        raise InvalidArgument(
+            "plugin=kohakuvault in the URL sets the engine up by the URL's own options: put all options there, "
+            "or leave the plugin out"
+        )
     if url.get_backend_name() != "sqlite":
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
-        return install(sqlalchemy.create_engine(url, **options))
+        return install(_new_engine(url, options))
 
     if url.get_driver_name() == "pysqlite":
         options.setdefault("module", _driver(driver))
@@ -92,8 +99,18 @@ def create_engine(
             options.setdefault("connect_args", {}).setdefault("check_same_thread", False)
         else:
             url = _file_url(url, read_only)
-    engine = sqlalchemy.create_engine(url, **options)
+    engine = _new_engine(url, options)
     return install(engine, durability=durability, pragmas=pragmas, read_only=read_only, extension=extension)
+
+
+def _new_engine(url: URL, options: dict[str, Any]) -> Engine:
+    try:
+        return sqlalchemy.create_engine(url, **options)
+    except NoSuchModuleError as error:
+        raise InvalidArgument(f"{error}; expected a file path, a sqlite:// or a postgresql:// URL") from error
+    except ModuleNotFoundError as error:
+        hint = ": pip install 'kohakuvault[postgres]'" if error.name == "psycopg" else ""
+        raise InvalidArgument(f"the driver of {url.drivername}:// is not installed ({error}){hint}") from error
 
 
 installed: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -111,8 +128,8 @@ def install(
 
     On SQLite every new connection gets :data:`PRAGMAS` and the SQL functions, and every transaction that
     writes begins with ``BEGIN IMMEDIATE`` at its first write, so that it waits for the lock instead of
-    failing half-way. (Reads before that see each the newest commit, as on PostgreSQL.) Idle connections of
-    the pool are replaced. Other databases need nothing. Calling it twice is harmless.
+    failing half-way. (Reads before that see each the newest commit, as on PostgreSQL.) The pool's connections
+    are replaced, each when nobody has it checked out. Other databases need nothing. Calling it twice is harmless.
 
     An ``AsyncEngine`` is taken by its ``sync_engine``.
     """
@@ -139,7 +156,11 @@ def install(
     event.listen(engine, "before_cursor_execute", _begin_before_write)
     event.listen(engine, "savepoint", _begin_before_savepoint)
     installed.add(engine)
-    _replace_idle_connections(engine)
+    if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
+        # A database in memory lives in its connection, which therefore cannot be replaced.
+        event.listen(engine, "checkout", lambda connection, record, _: _fit_old(connection, record, connect))
+    elif getattr(engine.pool, "checkedin", int)() or getattr(engine.pool, "checkedout", int)():
+        engine.dispose()
     return engine
 
 
@@ -183,8 +204,9 @@ def as_url(path_or_url: str | os.PathLike[str] | URL) -> URL:
         path_or_url = os.fspath(path_or_url)
     if not isinstance(path_or_url, str):
         raise InvalidArgument(f"expected a file path or a SQLAlchemy URL, not {type(path_or_url).__name__}")
-    if not path_or_url:
-        raise InvalidArgument("the path is empty; give a file path, ':memory:' or a SQLAlchemy URL")
+    if not path_or_url or "\0" in path_or_url:
+        what = "contains a NUL" if path_or_url else "is empty"
+        raise InvalidArgument(f"the path {what}; give a file path, ':memory:' or a SQLAlchemy URL")
     if "://" not in path_or_url:
         return URL.create("sqlite", database=path_or_url)
     try:
@@ -195,14 +217,14 @@ def as_url(path_or_url: str | os.PathLike[str] | URL) -> URL:
 
 def is_memory(url: URL) -> bool:
     """Whether an SQLite URL names a database in memory."""
-    return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+    return url.database in (None, "", ":memory:", "file::memory:") or url.query.get("mode") == "memory"
 
 
 def _file_url(url: URL, read_only: bool) -> URL:
     """Check that the file can be opened or made, and mark it read-only where that is asked for."""
     database = url.database or ""
     if database.startswith("file:"):
-        return url.update_query_dict({"mode": "ro"}) if read_only else url
+        return url.update_query_dict({"mode": "ro", "uri": "true"}) if read_only else url
     path = os.path.abspath(database)
     if not os.path.isdir(directory := os.path.dirname(path)):
         raise CannotOpen(f"cannot open {path}: the directory {directory} does not exist. Create it first")
@@ -210,7 +232,7 @@ def _file_url(url: URL, read_only: bool) -> URL:
         return url
     if not os.path.exists(path):
         raise CannotOpen(f"cannot open {path} read-only: it does not exist")
-    return url.set(database=f"file:{path}").update_query_dict({"mode": "ro", "uri": "true"})
+    return url.set(database=Path(path).as_uri()).update_query_dict({"mode": "ro", "uri": "true"})
 
 
 def _driver(name: str) -> ModuleType:
@@ -265,16 +287,16 @@ def _apply_pragmas(connection: Any, settings: Mapping[str, Any]) -> None:
     try:
         for name, value in settings.items():
             if name == "journal_mode":
-                _set_journal_mode(cursor, str(value), settings.get("busy_timeout", 0))
+                _set_journal_mode(cursor, str(value))
             else:
                 cursor.execute(f"PRAGMA {name}={value}")
     finally:
         cursor.close()
 
 
-def _set_journal_mode(cursor: Any, mode: str, timeout: float) -> None:
+def _set_journal_mode(cursor: Any, mode: str) -> None:
     # Leaving the rollback journal needs an exclusive lock that SQLite does not wait for.
-    deadline = time.monotonic() + timeout / 1000
+    deadline = time.monotonic() + cursor.execute("PRAGMA busy_timeout").fetchone()[0] / 1000
     while cursor.execute("PRAGMA journal_mode").fetchone()[0].lower() != mode.lower():
         try:
             reached = cursor.execute(f"PRAGMA journal_mode={mode}").fetchone()[0]
@@ -293,11 +315,10 @@ def _connect_with_functions(dialect: Any, record: Any, arguments: Any, keywords:
         return dialect.connect(*arguments, **keywords)
 
 
-def _replace_idle_connections(engine: Engine) -> None:
-    """Let connections that were opened before :func:`install` go, so that the next ones are set up."""
-    # A database in memory lives in its connection, which therefore cannot be replaced.
-    if not isinstance(engine.pool, (StaticPool, SingletonThreadPool)) and getattr(engine.pool, "checkedin", int)():
-        engine.dispose()
+def _fit_old(connection: Any, record: Any, fit: Any) -> None:
+    """Set up a connection that was opened before :func:`install`; pragmas wait for the end of its transaction."""
+    if "kohakuvault.rung" not in record.info and not connection.in_transaction:
+        fit(connection, record)
 
 
 # -- transactions ----------------------------------------------------------------------------------
@@ -308,7 +329,8 @@ _OUTSIDE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _WITH = re.compile(_COMMENTS + r"WITH\b", re.IGNORECASE | re.DOTALL)
-_CHANGES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+# REPLACE( is the function.
+_CHANGES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b(?!\s*\()", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1024)

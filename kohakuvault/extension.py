@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal
 
@@ -67,7 +67,7 @@ def check_rung(rung: str, driver: ModuleType) -> Rung:
             f"driver {driver.__name__} does not offer {rung}; it offers {', '.join(sorted(offered))}. "
             "Use extension='auto'"
         )
-    return rung  # type: ignore[return-value]
+    return rung
 
 
 def has_functions(connection: Any) -> bool:
@@ -139,7 +139,7 @@ def auto_extension(*entries: Any) -> Iterator[None]:
                 library.sqlite3_cancel_auto_extension(entry)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _library() -> Any:
     """Return the SQLite library of the standard library's driver, or None where it cannot be reached."""
     try:
@@ -157,7 +157,7 @@ def _library() -> Any:
     return library
 
 
-@lru_cache(maxsize=None)
+@cache
 def _entry_point() -> Any:
     import ctypes
 

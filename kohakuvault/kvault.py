@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Integer, Table, bindparam, delete, func, select
 from sqlalchemy.engine import Dialect
@@ -16,6 +16,9 @@ from .orm.tables import KVTable, kv_class, table_of
 from .packing import unpack
 from .schema import check_name, open_tables
 from .statements import Statement, upsert
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsKeysAndGetItem
 
 __all__ = ["KVault"]
 
@@ -143,15 +146,11 @@ class KVault(Container, MutableMapping[Any, Any]):
             cursor.run(self._sql.put, key, default)
             return default
 
-    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **keywords: Any) -> None:
+    def update(
+        self, other: SupportsKeysAndGetItem[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **keywords: Any
+    ) -> None:
         """Set every key of ``other`` and ``keywords``: all of them, or none if one cannot be stored."""
-        if isinstance(other, Mapping):
-            pairs: Iterable[tuple[Any, Any]] = other.items()
-        elif hasattr(other, "keys"):
-            pairs = ((key, other[key]) for key in other.keys())  # type: ignore[index]
-        else:
-            pairs = other
-        rows = [*pairs, *keywords.items()]
+        rows = [*dict(other).items(), *keywords.items()]
         if rows:
             with self.binding.writing() as cursor:
                 cursor.many(self._sql.put, rows)
@@ -202,9 +201,7 @@ class _Statements:
     def _page(self, *columns: Any) -> Statement:
         table = self._table
         page = select(table.c.id, *columns).where(table.c.id > bindparam("after", type_=table.c.id.type))
-        return self._statement(
-            page.order_by(table.c.id).limit(bindparam("page", type_=Integer())), "after", "page"
-        )
+        return self._statement(page.order_by(table.c.id).limit(bindparam("page", type_=Integer())), "after", "page")
 
     @cached_property
     def get(self) -> Statement:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from .errors import KohakuVaultError, SchemaMismatch, translate
+from .errors import DatabaseBusy, KohakuVaultError, SchemaMismatch, translate
 from .known import forget
 from .statements import Statement
 
@@ -104,7 +104,11 @@ class Lender(Protocol):
         """Take a cursor back."""
 
     def turn(self) -> AbstractContextManager[Any]:
-        """Keep other threads from the connection, where there is only one."""
+        """Keep other threads from the connection, where there is only one.
+
+        Raises :class:`DatabaseBusy` where the transaction of somebody else is open on it: a Connection of the
+        engine would end that transaction when it is closed.
+        """
 
     def close(self) -> None:
         """Close what is idle."""
@@ -132,6 +136,16 @@ def translated_errors(engine: Engine) -> Iterator[None]:
         raise translate(error) from error
 
 
+# Through weak references: the engine may outlive its containers, and have others later.
+_lenders: weakref.WeakKeyDictionary[Engine, weakref.ref[DetachedLender]] = weakref.WeakKeyDictionary()
+
+
+def _close_lender(engine: Engine) -> None:
+    found = _lenders.get(engine)
+    if found is not None and (lender := found()) is not None:
+        lender.close()
+
+
 # What a forked child must neither use nor close; SQLite forbids carrying connections across fork.
 _abandoned: list[Any] = []
 
@@ -145,9 +159,9 @@ class DetachedLender:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._idle: list[DriverCursor] = []
-        # Through a weak reference: the engine may outlive its containers.
-        this = weakref.ref(self)
-        event.listen(engine, "engine_disposed", lambda engine: (lender := this()) and lender.close())
+        if engine not in _lenders:
+            event.listen(engine, "engine_disposed", _close_lender)
+        _lenders[engine] = weakref.ref(self)
 
     def take(self) -> DriverCursor:
         try:
@@ -205,7 +219,7 @@ class SharedLender:
                 # Kept checked out: giving it back would roll back whatever runs on the shared connection.
                 with translated_errors(self._engine):
                     kept = self._kept.proxied = self._engine.raw_connection()
-            connection = kept.dbapi_connection
+            connection: Any = kept.dbapi_connection
             return DriverCursor(connection, self._engine, owner=connection.in_transaction)
         except BaseException:
             self._turn.release()
@@ -220,8 +234,17 @@ class SharedLender:
         finally:
             self._turn.release()
 
-    def turn(self) -> AbstractContextManager[Any]:
-        return self._turn
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        with self._turn:
+            cursor = self.take()
+            self.give(cursor)
+            if cursor.owner:
+                raise DatabaseBusy(
+                    "a Session or Connection has a transaction open on the only connection of this database in "
+                    "memory: pass that Session as the bind, or end its transaction first"
+                )
+            yield
 
     def close(self) -> None:
         pass

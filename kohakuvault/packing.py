@@ -94,7 +94,7 @@ def unpack_msgpack(data: bytes | memoryview) -> Any:
             return _Tuples().unpack(data)
         return _unpackb(data, ext_hook=_from_extension, strict_map_key=False)
     except (ValueError, TypeError, RecursionError, MemoryError, msgpack.UnpackException) as error:
-        raise CorruptValue(f"stored value is not valid MessagePack: {error or type(error).__name__}") from error
+        raise CorruptValue(f"stored value is not valid MessagePack: {str(error) or type(error).__name__}") from error
 
 
 def pack_cbor(value: Any) -> bytes:
@@ -111,7 +111,7 @@ def unpack_cbor(data: bytes | memoryview) -> Any:
     try:
         return cbor2.loads(bytes(data))
     except (ValueError, TypeError, RecursionError, MemoryError, OverflowError, EOFError) as error:
-        raise CorruptValue(f"stored value is not valid CBOR: {error or type(error).__name__}") from error
+        raise CorruptValue(f"stored value is not valid CBOR: {str(error) or type(error).__name__}") from error
     except cbor2.CBORDecodeError as error:
         raise CorruptValue(f"stored value is not valid CBOR: {error}") from error
 
@@ -248,10 +248,8 @@ def _unpack_text(data: bytes) -> str:
 
 
 def _unpack_float(data: bytes) -> float:
-    try:
-        return _DOUBLE.unpack_from(data, 1)[0] if len(data) == 9 else _wrong_length("float", data)
-    except struct.error:
-        return _wrong_length("float", data)
+    value: float = _DOUBLE.unpack_from(data, 1)[0] if len(data) == 9 else _wrong_length("float", data)
+    return value
 
 
 def _unpack_int(data: bytes) -> int:

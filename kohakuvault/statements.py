@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Insert, Table
@@ -47,7 +47,7 @@ class Statement:
 def _binder(
     names: Sequence[str],
     constants: dict[str, Any],
-    converters: dict[str, Converter | None],
+    converters: Mapping[str, Converter | None],
     positions: Sequence[str] | None,
 ) -> Callable[[Sequence[Any]], Any]:
     fixed = {name: _converted(converters.get(name), value) for name, value in constants.items()}
@@ -97,5 +97,5 @@ def upsert(table: Table, dialect: Dialect, conflict: str, changes: Iterable[str]
     )
 
 
-def _insert(table: Table, dialect: Dialect) -> Any:
+def _insert(table: Table, dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)

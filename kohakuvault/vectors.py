@@ -14,7 +14,7 @@ from .binding import Bind, Binding
 from .container import Container
 from .errors import InvalidArgument, NotFound, UnsupportedType
 from .lending import translated_errors
-from .orm.distance import METRICS, check_metric
+from .orm.distance import check_metric
 from .orm.nearest import nearest, query_vector
 from .orm.tables import VectorTable, table_of, vector_class
 from .packing import unpack
@@ -151,7 +151,7 @@ class VectorKVault(Container):
 
     # -- searching -----------------------------------------------------------------------------
 
-    def search(self, query: Any, k: int = 10, metric: str | None = None) -> list[Row]:
+    def search(self, query: Any, k: Any = 10, metric: str | None = None) -> list[Row]:
         """Return the ``k`` nearest rows as ``(id, distance, value)``, nearest first.
 
         Parameters
@@ -164,7 +164,7 @@ class VectorKVault(Container):
             Another metric than the table's own, for this search.
         """
         metric = self.metric if metric is None else check_metric(metric)
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
             raise InvalidArgument(f"k is a non-negative int, not {k!r}")
         vector = query_vector(query, table_of(self.entity).c.vector.type, metric)
         binding = self.binding
@@ -271,7 +271,9 @@ class _Statements:
             query = bindparam("query", type_=table.c.vector.type)
             hit = nearest(table.c.vector, query, bindparam("k", type_=Integer()), metric=metric)
             found = select(table.c.id, hit.c.distance, table.c.value).join(hit, hit.c.id == table.c.id)
-            self._searches[metric] = self._statement(found.order_by(hit.c.distance.nulls_last(), table.c.id), "query", "k")
+            self._searches[metric] = self._statement(
+                found.order_by(hit.c.distance.nulls_last(), table.c.id), "query", "k"
+            )
         return self._searches[metric]
 
     @cached_property

@@ -42,9 +42,7 @@ ELEMENTS = {
     "cbor": [{"a": [1, 2]}, [], None, 2**70, "x", b"y", 1.5, True, {1: 2}, [[1]]],
     "vec:f32:384": vectors(10),
     "vec:u8:3:8:8": [RNG.integers(0, 256, (3, 8, 8), dtype=np.uint8) for _ in range(10)],
-    "vec:f32": [
-        RNG.standard_normal(shape).astype(np.float32) for shape in [(1,), (2, 3), (0,), (4,), (1, 1, 5)] * 2
-    ],
+    "vec:f32": [RNG.standard_normal(shape).astype(np.float32) for shape in [(1,), (2, 3), (0,), (4,), (1, 1, 5)] * 2],
 }
 # What is run for each dtype on each database; other binds run one dtype of each storage class.
 DTYPES = list(ELEMENTS)
@@ -359,9 +357,7 @@ def test_a_column_costs_little_more_than_its_bytes(cv):
     column = cv.create_column("c", "f64")
     column.extend(RNG.standard_normal(200_000))
     with cv.engine.connect() as connection:
-        stored = connection.scalar(
-            sqlalchemy.select(sqlalchemy.func.sum(sqlalchemy.func.length(Payload.data)))
-        )
+        stored = connection.scalar(sqlalchemy.select(sqlalchemy.func.sum(sqlalchemy.func.length(Payload.data))))
     assert stored == 1_600_000
 
 

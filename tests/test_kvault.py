@@ -121,12 +121,14 @@ plain = st.recursive(
         st.sampled_from([np.dtype(d) for d in ("f4", "f8", ">i2", "u8", "?", "f2", "c8", "M8[s]")]),
         hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
     ),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.tuples(inner, inner)
-    | st.dictionaries(
-        st.text(st.characters(exclude_categories=["Cs"])) | st.integers() | st.binary() | st.booleans(),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"])) | st.integers() | st.binary() | st.booleans(),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )
@@ -150,7 +152,17 @@ class Text(str):
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {1, 2}, OrderedDict(a=1), Text("x"), bytearray(b"x"), [bytearray(b"x")], {"a": {1}}, 1j, lambda: 0],
+    [
+        object(),
+        {1, 2},
+        OrderedDict(a=1),
+        Text("x"),
+        bytearray(b"x"),
+        [bytearray(b"x")],
+        {"a": {1}},
+        1j,
+        lambda: 0,
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_a_type_that_would_not_come_back_is_refused(kv, value):
@@ -180,7 +192,9 @@ def test_a_value_that_cannot_be_packed_is_a_named_error(kv, value):
     assert "key" not in kv
 
 
-@pytest.mark.parametrize("key", ["", "a", "\0", "a\0b", "ß", b"", b"a", b"\xff", 0, -1, 2**63 - 1, -(2**63), "x" * 2600])
+@pytest.mark.parametrize(
+    "key", ["", "a", "\0", "a\0b", "ß", b"", b"a", b"\xff", 0, -1, 2**63 - 1, -(2**63), "x" * 2600]
+)
 def test_keys_of_every_kind(kv, key):
     kv[key] = 1
     assert list(kv) == [key]
@@ -208,7 +222,13 @@ def test_keys_of_different_types_are_different(kv):
 
 @pytest.mark.parametrize("key", [None, 1.0, True, (1,), bytearray(b"a"), 2**63, "\ud800"], ids=repr)
 def test_other_keys_are_refused(kv, key):
-    for operation in (kv.__getitem__, kv.__contains__, kv.get, kv.__delitem__, lambda k: kv.__setitem__(k, 1)):
+    for operation in (
+        kv.__getitem__,
+        kv.__contains__,
+        kv.get,
+        kv.__delitem__,
+        lambda k: kv.__setitem__(k, 1),
+    ):
         with pytest.raises((UnsupportedType, InvalidArgument), match="key"):
             operation(key)
 

@@ -12,7 +12,15 @@ import sqlalchemy
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 import kohakuvault
-from kohakuvault import ColumnVault, InvalidArgument, KVault, NotFound, SchemaMismatch, UnsupportedType, VectorKVault
+from kohakuvault import (
+    ColumnVault,
+    InvalidArgument,
+    KVault,
+    NotFound,
+    SchemaMismatch,
+    UnsupportedType,
+    VectorKVault,
+)
 from kohakuvault.orm.tables import KVTable
 
 VECTOR = np.arange(1, 4, dtype=np.float32)
@@ -356,12 +364,12 @@ def test_a_dropped_table_is_a_named_error_and_the_way_out_works(engine):
 
 @pytest.mark.parametrize("table", ["", "a\0b", "sqlite_x", "vault_column", "x" * 64, 5, None])
 def test_an_impossible_table_name_is_refused(engine, table):
-    with pytest.raises((InvalidArgument, UnsupportedType, AttributeError), match="name|attribute"):
+    with pytest.raises((InvalidArgument, UnsupportedType, AttributeError), match=r"name|attribute"):
         KVault(engine, table)
 
 
 def test_any_other_table_name_is_only_a_name(engine):
-    for name in ('zz(x); DROP TABLE kv; --', 'q"uote', "select", "naïve ☃", "Mixed Case", "a.b", "%s", ":x"):
+    for name in ("zz(x); DROP TABLE kv; --", 'q"uote', "select", "naïve ☃", "Mixed Case", "a.b", "%s", ":x"):
         kv = KVault(engine, name)
         kv["a"] = 1
         assert dict(kv) == {"a": 1}
@@ -431,7 +439,9 @@ def test_two_processes_writing_at_once_lose_nothing(url):
     numbers, texts = cv["numbers"][:], cv["texts"][:]
     for me in range(2):
         assert [number % 1000 for number in numbers if number // 1000 == me] == list(range(150))
-        assert [text for text in texts if text.startswith(f"{me}:")] == [f"{me}:{i}" for i in range(150) for _ in range(3)]
+        assert [text for text in texts if text.startswith(f"{me}:")] == [
+            f"{me}:{i}" for i in range(150) for _ in range(3)
+        ]
     assert (len(numbers), len(texts)) == (300, 900)
     assert len(VectorKVault(url, dimensions=3)) == 30
 

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 from sqlalchemy import DDL, BigInteger, Float, ForeignKey, Integer, LargeBinary, String, Table, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, registry
+from sqlalchemy.schema import ExecutableDDLElement
 
 from .types import Key, Packed, Vector
 
@@ -52,6 +53,7 @@ class VectorTable:
 
     @declared_attr
     def vector(cls) -> Mapped[np.ndarray[Any, Any]]:
+        """Declare the vector, of ``__dimensions__`` elements."""
         return mapped_column(Vector(cls.__dimensions__), nullable=False)
 
     value: Mapped[Any] = mapped_column(Packed(), nullable=False)
@@ -116,23 +118,27 @@ class Payload(VaultBase):
     data: Mapped[bytes] = mapped_column(LargeBinary())
 
 
+def _on_postgresql(sql: str) -> ExecutableDDLElement:
+    return DDL(sql).execute_if(dialect="postgresql")  # type: ignore[no-untyped-call]
+
+
 # Two first opens at the same moment would both CREATE; PostgreSQL needs the lock that SQLite's BEGIN IMMEDIATE is.
-_SCHEMA_LOCK = DDL("SELECT pg_advisory_xact_lock(7595446917411070316)").execute_if(dialect="postgresql")
-_PGVECTOR = DDL("CREATE EXTENSION IF NOT EXISTS vector").execute_if(dialect="postgresql")
+_SCHEMA_LOCK = _on_postgresql("SELECT pg_advisory_xact_lock(7595446917411070316)")
+_PGVECTOR = _on_postgresql("CREATE EXTENSION IF NOT EXISTS vector")
 # Uncompressed out-of-line storage lets PostgreSQL read a range of a block without the rest of it.
-_EXTERNAL = DDL("ALTER TABLE vault_payload ALTER COLUMN data SET STORAGE EXTERNAL").execute_if(dialect="postgresql")
+_EXTERNAL = _on_postgresql("ALTER TABLE vault_payload ALTER COLUMN data SET STORAGE EXTERNAL")
 
 event.listen(VaultBase.metadata, "before_create", _SCHEMA_LOCK)
 event.listen(VaultBase.metadata.tables["vault_payload"], "after_create", _EXTERNAL)
 
 
-@lru_cache(maxsize=None)
+@cache
 def kv_class(name: str) -> type[KVTable]:
     """Return the mapped class of the dict stored in table ``name``; the same class for the same name."""
     return _mapped(name, KVTable, {})
 
 
-@lru_cache(maxsize=None)
+@cache
 def vector_class(name: str, dimensions: int) -> type[VectorTable]:
     """Return the mapped class of the vectors stored in table ``name``."""
     entity = _mapped(name, VectorTable, {"__dimensions__": dimensions})

@@ -35,9 +35,7 @@ class Packed(TypeDecorator[Any]):
         return pack
 
     def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
-        return lambda value: (
-            f"X'{pack(value).hex()}'" if dialect.name == "sqlite" else f"'\\x{pack(value).hex()}'"
-        )
+        return lambda value: f"X'{pack(value).hex()}'" if dialect.name == "sqlite" else f"'\\x{pack(value).hex()}'"
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         return lambda data: None if data is None else unpack(bytes(data))

@@ -135,7 +135,7 @@ class Vector(TypeDecorator[Any]):
             return Distance(self.expr, other, "l1")
 
         def hamming_distance(self, other: Any) -> ColumnElement[float]:
-            """Number of dimensions in which exactly one of the two is greater than zero."""
+            """Count the dimensions in which exactly one of the two is greater than zero."""
             return Distance(self.expr, other, "hamming")
 
     comparator_factory = Comparator
