@@ -28,16 +28,19 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from kohakuvault import ColumnVault, KohakuVaultError, KVault, VectorKVault, create_engine
 from kohakuvault.orm import Vector, nearest
+
+Floats = NDArray[np.float32]
 
 DATA = Path(__file__).parent / "data"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -91,9 +94,9 @@ class Corpus:
 
     names: list[str]
     texts: list[str]
-    embeddings: np.ndarray[Any, Any]
+    embeddings: Floats
     questions: list[str]
-    question_embeddings: np.ndarray[Any, Any]
+    question_embeddings: Floats
 
     def __len__(self) -> int:
         return len(self.names)
@@ -143,6 +146,7 @@ def load(session: Session, corpus: Corpus, description: str = "Loading") -> Spee
     names = columns.create_column("names", "str:utf8")
     lengths = columns.create_column("lengths", "i64")
     embeddings = columns.create_column("embeddings", f"vec:f32:{DIMENSIONS}")
+    # After the VectorKVault, which on PostgreSQL brings the extension that has the type of Doc.embedding.
     Base.metadata.create_all(session.connection())
 
     speeds = Speeds()
@@ -171,7 +175,7 @@ def load(session: Session, corpus: Corpus, description: str = "Loading") -> Spee
     return speeds
 
 
-def new_doc(name: str, text: str, embedding: np.ndarray[Any, Any]) -> Doc:
+def new_doc(name: str, text: str, embedding: Floats) -> Doc:
     return Doc(name=name, module=name.partition(".")[0], first_line=first_line(text), embedding=embedding)
 
 
@@ -225,14 +229,14 @@ class Hit(NamedTuple):
     first_line: str
 
 
-def search_vault(session: Session, query: np.ndarray[Any, Any], k: int) -> list[Hit]:
+def search_vault(session: Session, query: Floats, k: int) -> list[Hit]:
     """Search the VectorKVault, whose values are names, and look the texts up in the KVault."""
     texts = open_texts(session)
     found = open_vectors(session).search(query, k)
     return [Hit(1 - distance, name, first_line(texts[name])) for _, distance, name in found]
 
 
-def search_rows(session: Session, query: np.ndarray[Any, Any], k: int, module: str) -> list[Hit]:
+def search_rows(session: Session, query: Floats, k: int, module: str) -> list[Hit]:
     """Search the mapped rows of one module: ``k`` of them, because the filter applies before the search."""
     hit = nearest(Doc.embedding, query, k, where=Doc.module == module)
     found = select(Doc, hit.c.distance).join(hit, hit.c.id == Doc.id).order_by(hit.c.distance)
@@ -281,8 +285,9 @@ def show_questions(session: Session, corpus: Corpus, k: int) -> None:
     )
 
 
-def cosine_similarities(vectors: np.ndarray[Any, Any], query: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return (vectors @ query) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query))
+def cosine_similarities(vectors: Floats, query: Floats) -> Floats:
+    similarities: Floats = (vectors @ query) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query))
+    return similarities
 
 
 def show_filtered(session: Session, corpus: Corpus, k: int) -> None:
@@ -299,7 +304,7 @@ def show_filtered(session: Session, corpus: Corpus, k: int) -> None:
 # -- a question of one's own -----------------------------------------------------------------------
 
 
-def embed(question: str, corpus: Corpus) -> np.ndarray[Any, Any]:
+def embed(question: str, corpus: Corpus) -> Floats:
     """Return the vector of ``question``: the stored one if the data set asks it too, else the model's."""
     for known, embedding in zip(corpus.questions, corpus.question_embeddings, strict=True):
         if known.casefold() == question.casefold():
@@ -347,7 +352,7 @@ def megabytes(engine: Engine) -> float:
         engine.dispose()
         return Path(engine.url.database or "").stat().st_size / 1e6
     with engine.connect() as connection:
-        return connection.scalars(text("SELECT pg_database_size(current_database())")).one() / 1e6
+        return float(connection.scalars(select(func.pg_database_size(func.current_database()))).one()) / 1e6
 
 
 def show_speeds(speeds: Speeds, engine: Engine, corpus: Corpus) -> None:
@@ -411,9 +416,7 @@ def main(
 def tour(engine: Engine, corpus: Corpus, k: int) -> None:
     loaded = is_loaded(engine)
     if loaded:
-        console.print(
-            Text(f"{engine.url} was filled by an earlier run, and is used as it is"), soft_wrap=True
-        )
+        console.print(Text(f"{engine.url} was filled by an earlier run, and is used as it is"), soft_wrap=True)
     speeds = None if loaded else show_transactions(engine, corpus)
     with Session(engine) as session:
         show_questions(session, corpus, k)
@@ -422,9 +425,7 @@ def tour(engine: Engine, corpus: Corpus, k: int) -> None:
         show_speeds(speeds, engine, corpus)
 
 
-def answer(
-    engine: Engine, corpus: Corpus, question: str, query: np.ndarray[Any, Any], k: int, module: str | None
-) -> None:
+def answer(engine: Engine, corpus: Corpus, question: str, query: Floats, k: int, module: str | None) -> None:
     with Session(engine) as session:
         if not is_loaded(engine):
             load(session, corpus)

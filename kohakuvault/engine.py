@@ -84,8 +84,8 @@ def create_engine(
     given = (durability, pragmas, read_only, extension)
     if "kohakuvault" in url.normalized_query.get("plugin", ()) and given != ("normal", None, False, "auto"):
         raise InvalidArgument(
-            "plugin=kohakuvault in the URL sets the engine up by the URL's own options: put all options there, "
-            "or leave the plugin out"
+            "plugin=kohakuvault in the URL sets the engine up by the URL's own options: put all of them "
+            "there, or leave the plugin out"
         )
     if url.get_backend_name() != "sqlite":
         if url.drivername == "postgresql":
@@ -110,7 +110,7 @@ def _new_engine(url: URL, options: dict[str, Any]) -> Engine:
         raise InvalidArgument(f"{error}; expected a file path, a sqlite:// or a postgresql:// URL") from error
     except ModuleNotFoundError as error:
         hint = ": pip install 'kohakuvault[postgres]'" if error.name == "psycopg" else ""
-        raise InvalidArgument(f"the driver of {url.drivername}:// is not installed ({error}){hint}") from error
+        raise InvalidArgument(f"the driver of {url.drivername} is not installed ({error}){hint}") from error
 
 
 installed: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -129,7 +129,8 @@ def install(
     On SQLite every new connection gets :data:`PRAGMAS` and the SQL functions, and every transaction that
     writes begins with ``BEGIN IMMEDIATE`` at its first write, so that it waits for the lock instead of
     failing half-way. (Reads before that see each the newest commit, as on PostgreSQL.) The pool's connections
-    are replaced, each when nobody has it checked out. Other databases need nothing. Calling it twice is harmless.
+    are replaced, each when nobody has it checked out. Other databases need nothing. Calling it twice is
+    harmless.
 
     An ``AsyncEngine`` is taken by its ``sync_engine``.
     """
@@ -251,7 +252,7 @@ def _driver(name: str) -> ModuleType:
     try:
         return _driver_module(name)
     except ImportError as error:
-        package = {"pysqlite3": "pysqlite3-binary", "sqlean": "sqlean.py"}.get(name, name)
+        package = "sqlean.py" if name == "sqlean" else name
         raise InvalidArgument(f"the SQLite driver {name} is not installed: pip install {package}") from error
 
 
@@ -316,7 +317,7 @@ def _connect_with_functions(dialect: Any, record: Any, arguments: Any, keywords:
 
 
 def _fit_old(connection: Any, record: Any, fit: Any) -> None:
-    """Set up a connection that was opened before :func:`install`; pragmas wait for the end of its transaction."""
+    """Set up a connection that was opened before :func:`install`, once it is not in a transaction."""
     if "kohakuvault.rung" not in record.info and not connection.in_transaction:
         fit(connection, record)
 

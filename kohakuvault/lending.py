@@ -241,8 +241,8 @@ class SharedLender:
             self.give(cursor)
             if cursor.owner:
                 raise DatabaseBusy(
-                    "a Session or Connection has a transaction open on the only connection of this database in "
-                    "memory: pass that Session as the bind, or end its transaction first"
+                    "a Session or Connection has a transaction open on the only connection of this database "
+                    "in memory: pass that Session as the bind, or end its transaction first"
                 )
             yield
 

@@ -121,7 +121,7 @@ def _check_columns(found: Sequence[Any], table: Table, kind: str) -> None:
     if missing:
         raise SchemaMismatch(
             f"table {table.name!r} exists and is not a {kind!r} table of KohakuVault: it has the columns "
-            f"{', '.join(sorted(names))} and lacks {', '.join(missing)}. Nothing was changed. Choose another "
+            f"{', '.join(sorted(names))} and lacks {', '.join(missing)}. Its rows were not touched. Choose another "
             "table=; if it is a file of KohakuVault 0.8 to 1.1, import it into a new file"
         )
 

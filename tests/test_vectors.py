@@ -232,9 +232,6 @@ class Page(Base):
 
 @pytest.fixture
 def session(engine, data):
-    if engine.dialect.name == "postgresql":
-        with engine.begin() as connection:
-            connection.execute(sqlalchemy.text("CREATE EXTENSION IF NOT EXISTS vector"))
     Base.metadata.create_all(engine)
     with Session(engine) as session:
         session.add_all(

@@ -124,7 +124,6 @@ def _on_postgresql(sql: str) -> ExecutableDDLElement:
 
 # Two first opens at the same moment would both CREATE; PostgreSQL needs the lock that SQLite's BEGIN IMMEDIATE is.
 _SCHEMA_LOCK = _on_postgresql("SELECT pg_advisory_xact_lock(7595446917411070316)")
-_PGVECTOR = _on_postgresql("CREATE EXTENSION IF NOT EXISTS vector")
 # Uncompressed out-of-line storage lets PostgreSQL read a range of a block without the rest of it.
 _EXTERNAL = _on_postgresql("ALTER TABLE vault_payload ALTER COLUMN data SET STORAGE EXTERNAL")
 
@@ -141,9 +140,7 @@ def kv_class(name: str) -> type[KVTable]:
 @cache
 def vector_class(name: str, dimensions: int) -> type[VectorTable]:
     """Return the mapped class of the vectors stored in table ``name``."""
-    entity = _mapped(name, VectorTable, {"__dimensions__": dimensions})
-    event.listen(table_of(entity), "before_create", _PGVECTOR)
-    return entity
+    return _mapped(name, VectorTable, {"__dimensions__": dimensions})
 
 
 def table_of(entity: type[Any]) -> Table:

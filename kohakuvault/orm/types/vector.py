@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Connection, Table, event, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine, UserDefinedType
 
@@ -139,6 +139,13 @@ class Vector(TypeDecorator[Any]):
             return Distance(self.expr, other, "hamming")
 
     comparator_factory = Comparator
+
+
+@event.listens_for(Table, "before_create")
+def _make_extension(table: Table, connection: Connection, **kw: Any) -> None:
+    """Let ``create_all`` work on a fresh PostgreSQL; where the extension exists this needs no privilege."""
+    if connection.dialect.name == "postgresql" and any(isinstance(column.type, Vector) for column in table.columns):
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
 
 
 def _to_text(packed: bytes) -> str:
