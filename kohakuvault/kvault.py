@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +150,13 @@ class KVault(Container, MutableMapping[Any, Any]):
         self, other: SupportsKeysAndGetItem[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **keywords: Any
     ) -> None:
         """Set every key of ``other`` and ``keywords``: all of them, or none if one cannot be stored."""
-        rows = [*dict(other).items(), *keywords.items()]
+        # Not through a dict, which would take the keys 1 and True for one.
+        pairs: Any = other
+        if isinstance(other, Mapping):
+            pairs = other.items()
+        elif hasattr(other, "keys"):
+            pairs = ((key, pairs[key]) for key in other.keys())
+        rows = [*pairs, *keywords.items()]
         if rows:
             with self.binding.writing() as cursor:
                 cursor.many(self._sql.put, rows)

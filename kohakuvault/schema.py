@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from .binding import Binding
 from .errors import InvalidArgument, SchemaMismatch, UnsupportedType
 from .known import is_known, remember
+from .lending import translated_errors
 from .orm.tables import TableRecord, table_of
 
 __all__ = ["check_name", "open_tables"]
@@ -60,7 +61,7 @@ def open_tables(
     fact = (kind, name, tuple(sorted(options.items())))
     if is_known(binding.engine, fact):
         return
-    with binding.inspecting() as connection:
+    with translated_errors(binding.engine), binding.inspecting() as connection:
         complete = _check(connection, tables, kind, options)
         settled = binding.is_settled(connection)
         if complete and not settled:
@@ -71,7 +72,7 @@ def open_tables(
                 f"table {name!r} does not exist, or has no record in vault_table, and create=False: run the "
                 "migration that makes it, or open the container with create=True"
             )
-        with binding.transaction() as connection:
+        with translated_errors(binding.engine), binding.transaction() as connection:
             binding.forget_on_rollback(connection)
             if not _check(connection, tables, kind, options):
                 _create(connection, tables, kind, options)

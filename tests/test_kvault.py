@@ -284,6 +284,12 @@ def test_update_takes_all_or_nothing(kv):
         kv.update([("a", 2), ("b", 3), ("c", object())])
     assert dict(kv) == {"a": 1}
 
+    with pytest.raises(UnsupportedType, match="bool"):
+        kv.update([(1, "int"), (True, "bool")])
+    with pytest.raises(UnsupportedType, match="list"):
+        kv.update([("x", 1), ([], 2)])
+    assert dict(kv) == {"a": 1}
+
     def failing():
         yield "b", 1
         raise RuntimeError

@@ -318,6 +318,19 @@ def test_distances_in_select_where_and_order_by(session, data, metric):
     assert session.scalar(between) == pytest.approx(0, abs=1e-6)
 
 
+def test_a_fresh_postgresql_gets_the_extension_with_the_first_vectors(postgresql_url):
+    admin = sqlalchemy.create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
+    for number, make in enumerate([Base.metadata.create_all, lambda engine: VectorKVault(engine, dimensions=3)]):
+        with admin.connect() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE DATABASE fresh_{number}"))
+        engine = sqlalchemy.create_engine(postgresql_url.set(database=f"fresh_{number}"))
+        make(engine)
+        with engine.connect() as connection:
+            assert connection.scalar(sqlalchemy.text("SELECT count(*) FROM pg_extension WHERE extname = 'vector'")) == 1
+        engine.dispose()
+    admin.dispose()
+
+
 def test_nearest_says_what_is_wrong(session, data):
     for operation in (
         lambda: nearest(Doc.embedding, data[0][:5]),
