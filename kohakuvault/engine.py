@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import sqlalchemy
 from sqlalchemy import event
@@ -141,8 +141,7 @@ def install(
         return engine
 
     settings = _settings(durability, pragmas, read_only)
-    assert engine.dialect.dbapi is not None
-    rung = _extension_rung(extension, engine.dialect.dbapi)
+    rung = _extension_rung(extension, cast(ModuleType, engine.dialect.dbapi))
 
     def connect(connection: Any, record: Any) -> None:
         _apply_pragmas(connection, settings)

@@ -155,7 +155,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         if isinstance(other, Mapping):
             pairs = other.items()
         elif hasattr(other, "keys"):
-            pairs = ((key, pairs[key]) for key in other.keys())
+            pairs = ((key, pairs[key]) for key in other.keys())  # noqa: SIM118 (need not be iterable)
         rows = [*pairs, *keywords.items()]
         if rows:
             with self.binding.writing() as cursor:
