@@ -215,6 +215,13 @@ def as_url(path_or_url: str | os.PathLike[str] | URL) -> URL:
         raise InvalidArgument(f"{path_or_url!r} is neither a file path nor a SQLAlchemy URL: {error}") from error
 
 
+def display_name(url: URL) -> str:
+    """Return what a person calls the database."""
+    if url.get_backend_name() == "sqlite":
+        return ":memory:" if is_memory(url) else str(url.database)
+    return url.render_as_string()
+
+
 def is_memory(url: URL) -> bool:
     """Whether an SQLite URL names a database in memory."""
     return url.database in (None, "", ":memory:", "file::memory:") or url.query.get("mode") == "memory"

@@ -77,8 +77,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         self._open(binding)
 
     def __repr__(self) -> str:
-        state = "closed" if self._binding is None else repr(self._binding.engine.url)
-        return f"<KVault {table_of(self.entity).name!r} on {state}>"
+        return f"<KVault {table_of(self.entity).name!r} {self._where()}>"
 
     def _open(self, binding: Binding) -> None:
         open_tables(binding, [table_of(self.entity)], "kv", {}, create=self._create)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import kohakuvault
 from kohakuvault import CannotOpen, InvalidArgument, InvalidDatabase, KVault, doctor
 from kohakuvault.cli import app
+from kohakuvault.diagnosis import _without_race
 
 BACKENDS = {"sqlite-vec": "sqlite_vec", "sqlite-vss": "sqlite_vss"}
 
@@ -276,3 +277,13 @@ def test_the_command_works_in_a_process_of_its_own(path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"kohakuvault {kohakuvault.__version__}\n")
     assert done.stdout.endswith("problems    none\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "without"),
+    [("3.40.1", False), ("3.44.6", True), ("3.45.0", False), ("3.50.7", True), ("3.51.2", False), ("3.51.3", True)],
+)
+def test_a_sqlite_with_the_wal_reset_race_is_noted(version, without):
+    assert _without_race(tuple(map(int, version.split(".")))) is without
+    report = doctor(":memory:")
+    assert ("WAL-reset" in str(report)) is not _without_race(sqlite3.sqlite_version_info)

@@ -7,6 +7,8 @@ import threading
 import weakref
 from typing import Any, Protocol
 
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.orm import Session, scoped_session
 
@@ -37,7 +39,9 @@ def bind_to(bind: Bind) -> Binding:
     if isinstance(bind, Engine):
         return _of_engine(bind)
     if isinstance(bind, (Connection, Session, scoped_session)):
-        return JoinedBinding(bind)
+        joined = JoinedBinding(bind)
+        _check_dialect(joined.engine)
+        return joined
     if isinstance(bind, (str, os.PathLike, URL)):
         return _of_path(bind)
     binding = getattr(bind, "binding", None)
@@ -61,11 +65,19 @@ _by_path: weakref.WeakValueDictionary[str, EngineBinding] = weakref.WeakValueDic
 
 
 def _of_engine(engine: Engine) -> EngineBinding:
+    _check_dialect(engine)
     with _lock:
         binding = _by_engine.get(id(engine))
         if binding is None or binding.engine is not engine:
             binding = _by_engine[id(engine)] = EngineBinding(engine)
         return binding
+
+
+def _check_dialect(engine: Engine) -> None:
+    if not isinstance(engine.dialect, (SQLiteDialect, PGDialect)):
+        raise InvalidArgument(
+            f"containers run on SQLite, PostgreSQL and what speaks its protocol, not on {engine.dialect.name}"
+        )
 
 
 def _of_path(path: str | os.PathLike[str] | URL) -> EngineBinding:
