@@ -66,14 +66,15 @@ class BlockStatements:
         return row.where(_columns.c.id == _number("of_id"))
 
     def element(self, item_size: int | None) -> Statement:
-        """Select ``start, count, data`` of the block with an element; of fixed size, only that element's bytes."""
+        """Select ``start, count, size, data`` of the block with an element; of fixed size, only the element's bytes."""
+        length = func.length(_payloads.c.data)
         if item_size is None:
-            return self._statement(self._floor(_payloads.c.data), "of_column", "index")
+            return self._statement(self._floor(length, _payloads.c.data), "of_column", "index")
         # Of a block that ends before the element, the offset may not even be a 32-bit number.
         in_block = _blocks.c.start + _blocks.c.count > _number("index_end")
         offset = cast((_number("index_in") - _blocks.c.start) * item_size + 1, Integer)
         data = func.substr(_payloads.c.data, offset, item_size)
-        return self._statement(self._floor(data).where(in_block), "index_in", "of_column", "index", "index_end")
+        return self._statement(self._floor(length, data).where(in_block), "index_in", "of_column", "index", "index_end")
 
     @cached_property
     def place(self) -> Statement:
@@ -92,23 +93,16 @@ class BlockStatements:
 
     @cached_property
     def run(self) -> Statement:
-        return self._statement(self._run(_payloads.c.data), "in_column", "of_column", "first", "stop")
-
-    @cached_property
-    def run_ids(self) -> Statement:
-        columns = (_blocks.c.payload_id, _payloads.c.data)
-        return self._statement(self._run(*columns), "in_column", "of_column", "first", "stop")
-
-    def _run(self, *columns: Any) -> Any:
-        """Select the blocks with elements ``first`` to ``stop``."""
+        """Select ``start, count, payload_id, data, length of the column`` of blocks with ``first`` to ``stop``."""
         floor = (
             select(func.max(_blocks.c.start))
             .where(_blocks.c.column_id == _number("in_column"), _blocks.c.start <= _number("first"))
             .scalar_subquery()
         )
+        length = select(_columns.c.length).where(_columns.c.id == _number("length_of")).scalar_subquery()
         joined = _blocks.join(_payloads, _payloads.c.id == _blocks.c.payload_id)
-        return (
-            select(_blocks.c.start, _blocks.c.count, *columns)
+        run = (
+            select(_blocks.c.start, _blocks.c.count, _blocks.c.payload_id, _payloads.c.data, length)
             .select_from(joined)
             .where(
                 _blocks.c.column_id == _number("of_column"),
@@ -117,6 +111,7 @@ class BlockStatements:
             )
             .order_by(_blocks.c.start)
         )
+        return self._statement(run, "length_of", "in_column", "of_column", "first", "stop")
 
     @cached_property
     def data(self) -> Statement:

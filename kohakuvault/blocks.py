@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .block_statements import BlockStatements
-from .elements import Elements, Part
+from .elements import Elements, Part, reading_blocks
 from .errors import CorruptValue, NotFound
 from .lending import DriverCursor
 
@@ -35,32 +35,33 @@ class Blocks:
 
     def length(self) -> int:
         """Return how many elements the column has; raise :class:`NotFound` if the column is gone."""
-        return self._existing(self._cursor.one(self._sql.length, self._id)).length
+        return self._column(self._cursor.one(self._sql.length, self._id)).length
 
     def read(self, start: int, stop: int) -> list[Part]:
         """Return the elements ``start`` to ``stop``, clipped to those that exist."""
         if stop <= start:
             return []
         return [
-            (data, count, max(start - first, 0), min(stop - first, count))
-            for first, count, data in self._cursor.all(self._sql.run, self._id, self._id, start, stop)
-            if first + count > start
+            (run.data, run.count, max(start - run.start, 0), min(stop - run.start, run.count))
+            for run in self._runs(start, stop)
+            if run.end > start
         ]
 
     def append(self, values: Any) -> None:
         """Add ``values``, which ``Elements.collect`` returned, at the end."""
         column = self.lock()
-        last = self._last()
+        last = self._last(column.length)
         room = max(column.block_bytes - last.size, 0) if last else 0
         packed = self._elements.pack(values, column.block_bytes, room)
         if not packed:
             return
         length, serial = column.length, column.last_block
-        if last and last.count and last.size + len(packed[0][1]) <= column.block_bytes:
+        if last and last.size + len(packed[0][1]) <= column.block_bytes:
             count, data = packed.pop(0)
             if self._elements.item_size is None:
                 old = self._cursor.one(self._sql.data, last.payload_id)[0]
-                ((_, data),) = self._elements.codec.join([(last.count, old), (count, data)], 2**32 - 1)
+                with reading_blocks():
+                    ((_, data),) = self._elements.codec.join([(last.count, old), (count, data)], 2**32 - 1)
                 self._cursor.run(self._sql.set_data, data, last.payload_id)
             else:
                 self._cursor.run(self._sql.extend_data, data, last.payload_id)
@@ -87,38 +88,40 @@ class Blocks:
         self._splice(start, stop, values)
 
     def delete(self) -> None:
-        """Remove the column."""
-        self.lock()
-        self.clear()
+        """Remove the column, in whatever state it is."""
+        self._cursor.one(self._sql.lock, self._id)
+        self._clear()
         self._cursor.run(self._sql.delete_column, self._id)
 
     def clear(self) -> None:
         """Remove all elements."""
         column = self.lock()
-        self._cursor.run(self._sql.clear_payloads, self._id * _SERIALS, (self._id + 1) * _SERIALS)
-        self._cursor.run(self._sql.clear_blocks, self._id)
+        self._clear()
         self._cursor.run(self._sql.set_length, 0, column.last_block, self._id)
 
     # -- parts of the above --------------------------------------------------------------------
 
+    def _clear(self) -> None:
+        self._cursor.run(self._sql.clear_payloads, self._id * _SERIALS, (self._id + 1) * _SERIALS)
+        self._cursor.run(self._sql.clear_blocks, self._id)
+
     def _splice(self, start: int, stop: int, values: Any) -> None:
-        column = self._locked()
+        column = self._column(self._cursor.one(self._sql.length, self._id))
         if start == column.length:
             self.append(values)
             return
         codec = self._elements.codec
-        old = [
-            _Run(*row) for row in self._cursor.all(self._sql.run_ids, self._id, self._id, start, max(stop, start + 1))
-        ]
+        old = self._runs(start, max(stop, start + 1))
         first, last = old[0], old[-1]
         packed = self._elements.pack(values, column.block_bytes)
         added = sum(count for count, _ in packed) - (stop - start)
-        parts = [
-            (start - first.start, codec.slice(first.data, first.count, 0, start - first.start)),
-            *packed,
-            (last.end - stop, codec.slice(last.data, last.count, stop - last.start, last.count)),
-        ]
-        blocks = codec.join([part for part in parts if part[0]], column.block_bytes)
+        with reading_blocks():
+            parts = [
+                (start - first.start, codec.slice(first.data, first.count, 0, start - first.start)),
+                *packed,
+                (last.end - stop, codec.slice(last.data, last.count, stop - last.start, last.count)),
+            ]
+            blocks = codec.join([part for part in parts if part[0]], column.block_bytes)
 
         self._cursor.run(self._sql.delete_blocks, self._id, first.start, last.start)
         if added:
@@ -150,27 +153,78 @@ class Blocks:
         self._cursor.many(self._sql.insert_block, rows)
         return start, serial
 
-    def _at(self, index: int) -> _Place:
-        row = self._cursor.one(self._sql.place, self._id, index)
-        if row is None or index >= row[0] + row[1]:
-            raise CorruptValue(f"column {self._id} has no block with element {index}, which its length includes")
-        return _Place(*row)
+    def _runs(self, start: int, stop: int) -> list[_Run]:
+        """Return the blocks with the elements ``start`` to ``stop``, checked to be all there."""
+        rows = self._cursor.all(self._sql.run, self._id, self._id, self._id, start, stop)
+        if not rows:
+            length = self.length()
+            self._require(length <= start, f"no block has element {start}, which its length {length} includes")
+            return []
+        size = self._elements.item_size
+        length = rows[0][-1]
+        runs = [_Run(*row[:-1]) for row in rows]
+        place = runs[0].start
+        self._require(type(place) is int and place >= 0, f"a block begins at {place!r}")
+        for run in runs:
+            self._require(
+                run.start == place and type(run.count) is int and run.count > 0,
+                f"the blocks around element {place} leave a gap or overlap",
+            )
+            self._require(
+                type(run.data) is bytes and (size is None or len(run.data) == run.count * size),
+                f"the block at element {place} does not have the bytes of its {run.count} elements",
+            )
+            place = run.end
+        self._require(
+            type(length) is int and min(stop, length) <= place <= length,
+            f"its blocks end at element {place} and its length is {length!r}",
+        )
+        return runs
 
-    def _last(self) -> _Place | None:
-        row = self._cursor.one(self._sql.place, self._id, 2**62)
-        return None if row is None else _Place(*row)
+    def _at(self, index: int) -> _Place:
+        return self._place(self._cursor.one(self._sql.place, self._id, index), index)
+
+    def _last(self, length: int) -> _Place | None:
+        if length == 0:
+            return None
+        last = self._place(self._cursor.one(self._sql.place, self._id, 2**62), length - 1)
+        self._require(last.start + last.count == length, f"its blocks do not end where its length {length} says")
+        return last
+
+    def _place(self, row: Any, index: int) -> _Place:
+        size = self._elements.item_size
+        self._require(
+            row is not None and all(type(number) is int for number in row) and row[0] <= index < row[0] + row[1],
+            f"no block has element {index}, which its length includes",
+        )
+        place = _Place(*row)
+        self._require(
+            size is None or place.size == place.count * size,
+            f"the block at element {place.start} does not have the bytes of its {place.count} elements",
+        )
+        return place
 
     def lock(self) -> _Column:
         """Take the column's row, so that other writers wait, and return it."""
-        return self._existing(self._cursor.one(self._sql.lock, self._id))
+        return self._column(self._cursor.one(self._sql.lock, self._id))
 
-    def _locked(self) -> _Column:
-        return self._existing(self._cursor.one(self._sql.length, self._id))
-
-    def _existing(self, row: Any) -> _Column:
+    def _column(self, row: Any) -> _Column:
         if row is None:
             raise NotFound("the column has been deleted; look it up again by its name, or create it")
+        self._require(
+            all(type(number) is int for number in row)
+            and 0 <= row[0] < 2**62
+            and 0 <= row[1] < _SERIALS
+            and 0 < row[2] < 2**31,
+            f"its row in vault_column has length {row[0]!r}, last_block {row[1]!r} and block_bytes {row[2]!r}",
+        )
         return _Column(*row)
+
+    def _require(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise CorruptValue(
+                f"the column with id {self._id} is damaged: {otherwise}. Its tables were changed by something else"
+            )
 
 
 @dataclass(frozen=True, slots=True)

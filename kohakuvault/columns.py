@@ -13,7 +13,7 @@ from .block_statements import block_statements
 from .blocks import BLOCK_BYTES, Blocks
 from .container import Container
 from .elements import Elements, elements_of
-from .errors import InvalidArgument, NotFound, OutOfRange, UnsupportedType
+from .errors import CorruptValue, InvalidArgument, NotFound, OutOfRange, UnsupportedType
 from .lending import DriverCursor
 from .orm.tables import Block, ColumnRecord, Payload, table_of
 from .schema import check_name, open_tables
@@ -105,8 +105,8 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         if found is None:
             return False
         with binding.writing() as cursor:
-            elements = elements_of(found[1])
-            Blocks(cursor, block_statements(binding.dialect), found[0], elements).delete()
+            # Of any elements: a column whose dtype is damaged can be deleted too.
+            Blocks(cursor, block_statements(binding.dialect), found[0], elements_of("bytes")).delete()
         return True
 
     def list_columns(self) -> list[tuple[str, str, int]]:
@@ -117,7 +117,12 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         found = self._find(self.binding, name)
         if found is None:
             raise NotFound(f"no column {name!r}; there are {', '.join(map(repr, self)) or 'none'}")
-        return Column(self, name, *found)
+        try:
+            return Column(self, name, *found)
+        except (InvalidArgument, UnsupportedType) as error:
+            raise CorruptValue(
+                f"column {name!r} has the dtype {found[1]!r}, which this release does not know"
+            ) from error
 
     def __contains__(self, name: object) -> bool:
         return self._find(self.binding, name) is not None
@@ -129,9 +134,7 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         return len(self.list_columns())
 
     def _find(self, binding: Binding, name: Any) -> tuple[int, str] | None:
-        if not isinstance(name, str):
-            raise UnsupportedType(f"the name of a column is a str, not {type(name).__name__}")
-        row = binding.one(block_statements(binding.dialect).column, name)
+        row = binding.one(block_statements(binding.dialect).column, check_name(name, "column"))
         return None if row is None else (row[0], row[1])
 
     def _new(self, name: str, dtype: str, block_bytes: int) -> Column | None:
@@ -215,17 +218,29 @@ class Column(MutableSequence[Any]):
                 blocks = self._blocks(cursor)
                 index = _position(index, blocks.length())
                 return self._elements.unpack(blocks.read(index, index + 1))[0]
-        binding = self.binding
-        if (size := self._elements.item_size) is None:
+        binding, size = self.binding, self._elements.item_size
+        if size is None:
             row = binding.one(self._element, self._id, index)
         else:
             row = binding.one(self._element, index, self._id, index, index)
-        if row is None or index >= row[0] + row[1]:
-            raise OutOfRange(f"index {index} is beyond the end of column {self.name!r}, which has {len(self)} elements")
+        try:
+            if row is None or index >= row[0] + row[1] or (size is not None and row[2] != row[1] * size):
+                return self._missing(index)
+        except TypeError:
+            return self._missing(index)
         if size is None:
-            return self._elements.unpack_one(row[2], row[1], index - row[0])
-        # SQLite's substr() of an empty payload is NULL.
-        return self._elements.unpack_one(row[2] or b"", 1, 0)
+            return self._elements.unpack_one(row[3], row[1], index - row[0])
+        return self._elements.unpack_one(row[3], 1, 0)
+
+    def _missing(self, index: int) -> Any:
+        """Say why element ``index`` was not found: it is beyond the end, or the column is damaged."""
+        with self.binding.reading() as cursor:
+            blocks = self._blocks(cursor)
+            length = blocks.length()
+            if index < length:
+                # Either raises that the column is damaged, or another process has just added the element.
+                return self._elements.unpack(blocks.read(index, index + 1))[0]
+        raise OutOfRange(f"index {index} is beyond the end of column {self.name!r}, which has {length} elements")
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not isinstance(index, slice):
@@ -247,7 +262,7 @@ class Column(MutableSequence[Any]):
                     f"{len(values)} values cannot be assigned to the {len(places)} elements of a slice with step {step}"
                 )
             if places:
-                low, high = min(places), max(places) + 1
+                low, high = _span(places)
                 run = list(self._elements.unpack(blocks.read(low, high)))
                 for place, new in zip(places, values, strict=True):
                     run[place - low] = new
@@ -264,7 +279,7 @@ class Column(MutableSequence[Any]):
             places = range(length)[index]
             if not places:
                 return
-            low, high = min(places), max(places) + 1
+            low, high = _span(places)
             if len(places) == high - low:
                 blocks.splice(low, high, [])
                 return
@@ -352,7 +367,7 @@ class Column(MutableSequence[Any]):
             places = range(blocks.length())[index]
             if not places:
                 return self._elements.unpack([])
-            low, high = min(places), max(places) + 1
+            low, high = _span(places)
             run = self._elements.unpack(blocks.read(low, high))
             return run[places[0] - low :: index.step] if index.step > 0 else run[:: index.step]
 
@@ -383,6 +398,12 @@ def _index(index: Any) -> int:
         return min(max(operator.index(index), -_END), _END)
     except TypeError:
         raise UnsupportedType(f"a column index is an int or a slice, not {type(index).__name__}") from None
+
+
+def _span(places: range) -> tuple[int, int]:
+    """Return the smallest of ``places``, and one more than the largest."""
+    ends = (places[0], places[-1])
+    return min(ends), max(ends) + 1
 
 
 def _position(index: int, length: int) -> int:

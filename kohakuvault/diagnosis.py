@@ -45,8 +45,8 @@ class Report:
             f"functions   {self.rung}",
         ]
         lines += [f"{name:<11} {value}" for name, value in {**self.settings, **self.backends}.items()]
-        lines += [f"problem     {problem}" for problem in self.problems] or ["problems    none"]
         lines += [f"note        {note}" for note in self.notes]
+        lines += [f"problem     {problem}" for problem in self.problems] or ["problems    none"]
         return "\n".join(lines)
 
 

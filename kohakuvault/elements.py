@@ -13,7 +13,7 @@ from ._native import CorruptBlock, ElementCodec
 from .errors import CorruptValue, InvalidArgument, UnsupportedType
 from .packing import pack_cbor, pack_msgpack, unpack_cbor, unpack_msgpack
 
-__all__ = ["Elements", "Part", "elements_of"]
+__all__ = ["Elements", "Part", "elements_of", "reading_blocks"]
 
 # The elements `start` to `stop` of a block: its data, the count of all its elements, start, stop.
 Part = tuple[bytes, int, int, int]
@@ -40,7 +40,8 @@ def elements_of(dtype: str) -> Elements:
     try:
         codec = ElementCodec(dtype)
     except ValueError as error:
-        raise InvalidArgument(f"{error}, msgpack, cbor") from error
+        others = ", msgpack, cbor" if "expected one of" in str(error) else ""
+        raise InvalidArgument(f"{error}{others}") from error
     if codec.is_vector:
         return AnyShapeElements(codec) if codec.shape is None else VectorElements(codec)
     return Elements(codec)
@@ -69,16 +70,18 @@ class Elements:
 
     def pack(self, values: Any, block_bytes: int, room: int = 0) -> list[tuple[int, bytes]]:
         """Return ``values`` as ``(count, data)`` blocks of at most ``block_bytes``, the first of ``room`` if given."""
-        with _packing_errors():
+        with packing_errors():
             return self.codec.pack(values, block_bytes, room)
 
     def pack_one(self, value: Any) -> bytes:
         """Return the packed bytes of one element."""
-        with _packing_errors():
+        with packing_errors():
             return self.codec.pack_one(value)
 
     def collect(self, values: Iterable[Any]) -> Any:
         """Return ``values`` as something that :meth:`pack` takes, having run any iterator to its end."""
+        if isinstance(values, np.ma.MaskedArray):
+            raise UnsupportedType("a masked array has no values where it is masked; fill them with filled()")
         if isinstance(values, np.ndarray):
             return self._exact(values) if self.array_dtype is not None else values.tolist()
         if isinstance(values, (list, tuple)):
@@ -108,14 +111,14 @@ class Elements:
     def unpack(self, parts: Sequence[Part]) -> Any:
         """Return the elements of ``parts``, one after the other."""
         values: list[Any] = []
-        with _unpacking_errors():
+        with reading_blocks():
             for data, count, start, stop in parts:
                 values += self.codec.unpack(data, count, start, stop)
         return values
 
     def unpack_one(self, data: bytes, count: int, index: int) -> Any:
         """Return element ``index`` of a block."""
-        with _unpacking_errors():
+        with reading_blocks():
             return self.codec.unpack_one(data, count, index)
 
     def to_numpy(self, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
@@ -242,6 +245,8 @@ def _converted(array: np.ndarray[Any, Any], target: np.dtype[Any], dtype: str) -
             converted = array.astype(target)
         if np.any(np.isinf(converted) & np.isfinite(array)):
             raise InvalidArgument(f"array of {source} has finite values that are beyond the range of {dtype}")
+        if source.kind != "f" and not _is_exact(array, converted):
+            raise InvalidArgument(f"array of {source} has integers that {dtype} cannot hold exactly")
         return converted
     raise UnsupportedType(
         f"array of dtype {source} cannot go into a {dtype} column without changing values; convert it with "
@@ -249,10 +254,21 @@ def _converted(array: np.ndarray[Any, Any], target: np.dtype[Any], dtype: str) -
     )
 
 
+def _is_exact(integers: np.ndarray[Any, Any], floats: np.ndarray[Any, Any]) -> bool:
+    """Whether every float equals its integer."""
+    limit = 2 ** (np.finfo(floats.dtype).nmant + 1)
+    if not integers.size or max(int(integers.max()), -int(integers.min())) <= limit:
+        return True
+    return all(int(number) == integer for number, integer in zip(floats.flat, integers.ravel().tolist(), strict=True))
+
+
 @contextmanager
-def _packing_errors() -> Iterator[None]:
+def packing_errors() -> Iterator[None]:
+    """Raise what the codec finds wrong with a value as ours."""
     try:
         yield
+    except (InvalidArgument, UnsupportedType):
+        raise
     except TypeError as error:
         raise UnsupportedType(str(error)) from error
     except (ValueError, OverflowError) as error:
@@ -260,8 +276,9 @@ def _packing_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _unpacking_errors() -> Iterator[None]:
+def reading_blocks() -> Iterator[None]:
+    """Raise what the codec finds wrong with stored bytes as :class:`CorruptValue`."""
     try:
         yield
-    except CorruptBlock as error:
+    except (CorruptBlock, TypeError, IndexError, OverflowError) as error:
         raise CorruptValue(f"{error}; the block was changed by something else, or the file is damaged") from error

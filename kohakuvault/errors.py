@@ -104,6 +104,12 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
         "call kohakuvault.install(engine) before the first connection, or create the engine with "
         "kohakuvault.create_engine",
     ),
+    (
+        "Could not decode to UTF-8",
+        CorruptValue,
+        "a text in the table is not valid UTF-8: it was written by something else, or the file is damaged",
+    ),
+    ("kv_nearest: row", CorruptValue, "the vector of that row was written by something else; update or delete it"),
     ("disk is full", DriverError, "free some space; the statement was not applied"),
     ("too big", DriverError, "SQLite limits one value to 1,000,000,000 bytes; split the value"),
 )

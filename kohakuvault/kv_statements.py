@@ -80,18 +80,17 @@ class KVStatements:
     def delete(self) -> Statement:
         return self._statement(delete(self._table).where(self._this), "of_key")
 
-    @cached_property
-    def pop(self) -> Statement:
-        return self._statement(delete(self._table).where(self._this).returning(self._table.c.value), "of_key")
+    def end(self, *, last: bool) -> Statement:
+        """Select key and value of the entry that was inserted last or first, locked."""
 
-    def popitem(self, last: bool) -> Statement:
-        """Delete the entry that was inserted last or first, and return its key and value."""
-        table = self._table
-        order = table.c.id.desc() if last else table.c.id
-        # Another process may be popping the same one: on PostgreSQL take the next, rather than none.
-        chosen = select(table.c.id).order_by(order).limit(1).with_for_update(skip_locked=True)
-        removal = delete(table).where(table.c.id == chosen.scalar_subquery())
-        return self._statement(removal.returning(table.c.key, table.c.value))
+        def build() -> Statement:
+            table = self._table
+            order = table.c.id.desc() if last else table.c.id
+            # Another process may be popping the same one: on PostgreSQL take the next, rather than none.
+            chosen = select(table.c.key, table.c.value).order_by(order).limit(1)
+            return self._statement(chosen.with_for_update(skip_locked=True))
+
+        return self._made(("end", last), build)
 
     # -- many entries --------------------------------------------------------------------------
 

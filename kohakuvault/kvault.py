@@ -10,11 +10,11 @@ from typing_extensions import Self
 
 from .binding import Bind, Binding
 from .container import Container
-from .errors import NotFound, UnsupportedType
+from .errors import InvalidArgument, NotFound, UnsupportedType
 from .kv_statements import kv_statements
 from .orm.tables import KVTable, kv_class, table_of
 from .packing import unpack
-from .schema import check_name, open_tables
+from .schema import entity_of, open_tables
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -69,7 +69,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     """
 
     def __init__(self, bind: Bind, table: str | type[KVTable] = "kv", *, create: bool = True) -> None:
-        self.entity = kv_class(check_name(table, "table")) if isinstance(table, str) else table
+        self.entity: type[KVTable] = entity_of(table, KVTable, kv_class)
         self._create = create
         super().__init__(bind)
         binding = self.binding
@@ -125,19 +125,26 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
         """Remove ``key`` and return its value; ``default``, if given, where there is none."""
-        row = self.binding.run_returning(self._sql.pop, key)
-        if row is not None:
-            return unpack(row[0])
+        with self.binding.writing() as cursor:
+            row = cursor.one(self._sql.get_for_update, key)
+            if row is not None:
+                # Before it is deleted: what cannot be read is not lost.
+                value = unpack(row[0])
+                cursor.run(self._sql.delete, key)
+                return value
         if default is _MISSING:
             raise NotFound(f"no key {key!r} in {self!r}")
         return default
 
     def popitem(self, last: bool = True) -> tuple[Any, Any]:
         """Remove and return the ``(key, value)`` that was inserted last, or first."""
-        row = self.binding.run_returning(self._sql.popitem(last))
-        if row is None:
-            raise NotFound(f"{self!r} is empty")
-        return self._sql.key(row[0]), unpack(row[1])
+        with self.binding.writing() as cursor:
+            row = cursor.one(self._sql.end(last=last))
+            if row is not None:
+                item = self._sql.key(row[0]), unpack(row[1])
+                cursor.run(self._sql.delete, item[0])
+                return item
+        raise NotFound(f"{self!r} is empty")
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Return the value of ``key``, which is first set to ``default`` if there is none."""
@@ -206,7 +213,7 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     def put_many(self, items: Iterable[tuple[Any, Any]]) -> None:
         """Set every ``(key, value)``: all of them, or none if one cannot be stored."""
-        rows = list(items)
+        rows = [_pair(item) for item in items]
         if rows:
             with self.binding.writing() as cursor:
                 cursor.many(self._sql.put, rows)
@@ -357,6 +364,14 @@ class _Items(ItemsView[Any, Any]):
         vault = self._mapping
         decode = vault._sql.key
         return ((decode(key), unpack(value)) for _, key, value in vault._pages(values=True, reverse=reverse))
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    try:
+        key, value = item
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"expected pairs of key and value, not {item!r:.60}") from error
+    return key, value
 
 
 def _chunks(keys: list[Any]) -> Iterator[list[Any]]:

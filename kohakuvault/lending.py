@@ -10,16 +10,18 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from .errors import DatabaseBusy, KohakuVaultError, SchemaMismatch, translate
+from .engine import installed
+from .errors import DatabaseBusy, DriverError, KohakuVaultError, SchemaMismatch, translate
+from .extension import attach, has_functions
 from .known import forget
 from .statements import Statement
 
@@ -29,16 +31,24 @@ __all__ = ["DriverCursor", "Lender", "lender_for", "translated_errors"]
 class DriverCursor:
     """A cursor of the driver that runs :class:`~kohakuvault.statements.Statement` and raises our errors.
 
-    ``owner`` is whatever must stay alive, or be told, while the cursor is lent.
+    Attributes
+    ----------
+    owner
+        Whatever must stay alive, or be told, while the cursor is lent.
+    transaction
+        The SQLAlchemy Connection whose transaction the statements are part of; None where each is its own.
     """
 
-    __slots__ = ("_engine", "_error", "connection", "cursor", "owner")
+    __slots__ = ("_engine", "_error", "connection", "cursor", "owner", "transaction")
 
-    def __init__(self, connection: Any, engine: Engine, owner: Any = None) -> None:
+    def __init__(
+        self, connection: Any, engine: Engine, *, owner: Any = None, transaction: Connection | None = None
+    ) -> None:
         assert engine.dialect.dbapi is not None
         self.connection = connection
         self.cursor = connection.cursor()
         self.owner = owner
+        self.transaction = transaction
         self._engine = engine
         self._error = engine.dialect.dbapi.Error
 
@@ -49,8 +59,9 @@ class DriverCursor:
             cursor = self.cursor
             cursor.execute(statement.sql, parameters)
             return cursor.fetchone()
-        except self._error as error:
-            raise self._ours(error) from error
+        except BaseException as error:
+            self._failed(error)
+            raise
 
     def all(self, statement: Statement, *values: Any) -> list[Any]:
         """Run and return every row."""
@@ -59,8 +70,9 @@ class DriverCursor:
             cursor = self.cursor
             cursor.execute(statement.sql, parameters)
             return cursor.fetchall()  # type: ignore[no-any-return]
-        except self._error as error:
-            raise self._ours(error) from error
+        except BaseException as error:
+            self._failed(error)
+            raise
 
     def run(self, statement: Statement, *values: Any) -> int:
         """Run and return the number of rows that were changed."""
@@ -69,29 +81,51 @@ class DriverCursor:
             cursor = self.cursor
             cursor.execute(statement.sql, parameters)
             return cursor.rowcount  # type: ignore[no-any-return]
-        except self._error as error:
-            raise self._ours(error) from error
+        except BaseException as error:
+            self._failed(error)
+            raise
 
     def many(self, statement: Statement, rows: Iterable[Sequence[Any]]) -> None:
         """Run once for each of ``rows``."""
         parameters = [statement.parameters(row) for row in rows]
         try:
             self.cursor.executemany(statement.sql, parameters)
-        except self._error as error:
-            raise self._ours(error) from error
+        except BaseException as error:
+            self._failed(error)
+            raise
 
     def command(self, sql: str) -> None:
         """Run transaction control."""
         try:
             self.cursor.execute(sql)
-        except self._error as error:
-            raise self._ours(error) from error
+        except BaseException as error:
+            self._failed(error)
+            raise
 
-    def _ours(self, error: BaseException) -> KohakuVaultError:
+    def _failed(self, error: BaseException) -> None:
+        """Leave nothing half done, and raise a driver's error as ours."""
+        with suppress(self._error):
+            # A statement that stopped while its rows were fetched would go on holding its locks.
+            self.cursor.close()
+            self.cursor = self.connection.cursor()
+        if not isinstance(error, self._error):
+            return
         translated = translate(error)
         if isinstance(translated, SchemaMismatch):
             forget(self._engine)
-        return translated
+        if self.transaction is not None and self.transaction.invalidated:
+            translated = DriverError(
+                "the transaction was rolled back by an earlier error: leave it, or call rollback()"
+            )
+        elif self.transaction is not None and not getattr(self.connection, "in_transaction", True):
+            # SQLite itself rolls the whole transaction back when the disk is full or fails. What is written
+            # from now on must not be committed as if the rest were there.
+            if not _is_single(self._engine):
+                self.transaction.invalidate(error)
+            translated = DriverError(
+                f"{translated} -- SQLite has rolled back the whole transaction: leave it, or call rollback()"
+            )
+        raise translated from error
 
 
 class Lender(Protocol):
@@ -121,7 +155,7 @@ def lender_for(engine: Engine) -> Lender:
     """Return the lender that fits the engine's database and pool."""
     if engine.dialect.name != "sqlite":
         return PoolLender(engine)
-    if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
+    if _is_single(engine):
         return SharedLender(engine)
     return DetachedLender(engine)
 
@@ -132,8 +166,25 @@ def translated_errors(engine: Engine) -> Iterator[None]:
     assert engine.dialect.dbapi is not None
     try:
         yield
-    except (DBAPIError, engine.dialect.dbapi.Error) as error:
+    except (DBAPIError, PendingRollbackError, engine.dialect.dbapi.Error) as error:
         raise translate(error) from error
+    except StatementError as error:
+        # What a type of ours refused while SQLAlchemy was preparing a statement of ours.
+        if isinstance(error.orig, KohakuVaultError):
+            raise error.orig from None
+        raise
+
+
+def _is_single(engine: Engine) -> bool:
+    """Whether the engine has one connection, which is the database."""
+    return isinstance(engine.pool, (StaticPool, SingletonThreadPool))
+
+
+def _with_functions(connection: Any, engine: Engine) -> Any:
+    """Return ``connection``, with the SQL functions also where the application's engine does not care for them."""
+    if engine not in installed and not has_functions(connection):
+        attach(connection)
+    return connection
 
 
 # Through weak references: the engine may outlive its containers, and have others later.
@@ -192,8 +243,9 @@ class DetachedLender:
     def _open(self) -> DriverCursor:
         with translated_errors(self._engine):
             proxied = self._engine.raw_connection()
-        connection: Any = proxied.dbapi_connection
-        proxied.detach()
+            connection: Any = proxied.dbapi_connection
+            proxied.detach()
+            _with_functions(connection, self._engine)
         # Autocommit: a single statement is its own transaction, and BEGIN is ours to write.
         connection.isolation_level = None
         return DriverCursor(connection, self._engine)
@@ -219,6 +271,7 @@ class SharedLender:
                 # Kept checked out: giving it back would roll back whatever runs on the shared connection.
                 with translated_errors(self._engine):
                     kept = self._kept.proxied = self._engine.raw_connection()
+                    _with_functions(kept.dbapi_connection, self._engine)
             connection: Any = kept.dbapi_connection
             return DriverCursor(connection, self._engine, owner=connection.in_transaction)
         except BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -33,7 +34,7 @@ EXT_TUPLE, EXT_INT, EXT_ARRAY, EXT_SCALAR = range(1, 5)
 MAX_DEPTH = 256
 
 _MAX_DIMENSIONS = 64  # numpy's own limit
-_STORABLE_DTYPE = re.compile(r"[<>|](b1|[iu][1248]|f[248]|c8|c16|[mM]8(\[\w+\])?|S\d+|U\d+)")
+_STORABLE_DTYPE = re.compile(r"[<>|](b1|[iu][1248]|f[248]|c8|c16|[mM]8(\[\w+\])?|[SU][1-9]\d{0,8})")
 _DOUBLE = struct.Struct("<d")
 
 
@@ -282,6 +283,10 @@ def _array(data: memoryview) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = np.empty(shape, dtype)
         if array.nbytes:
             array.reshape(-1).view(np.uint8)[:] = body
+            if dtype.kind == "b" and array.view(np.uint8).max() > 1:
+                raise CorruptValue("stored array of bool has bytes other than 0 and 1")
+            if dtype.kind == "U" and array.reshape(-1).view(f"{name[0]}u4").max() > sys.maxunicode:
+                raise CorruptValue("stored array of text has numbers that are no characters")
         return array
     except (IndexError, struct.error, UnicodeDecodeError, TypeError, OverflowError) as error:
         raise CorruptValue(f"stored array is damaged: {error}") from error

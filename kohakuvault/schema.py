@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Table, insert, inspect, select
+from sqlalchemy import Table, insert, inspect, select, text
 from sqlalchemy.engine import Connection
 
 from .binding import Binding
@@ -14,12 +14,16 @@ from .known import is_known, remember
 from .lending import translated_errors
 from .orm.tables import TableRecord, table_of
 
-__all__ = ["check_name", "open_tables"]
+__all__ = ["check_name", "entity_of", "open_tables"]
+
+Entity = TypeVar("Entity")
 
 # Versions of the table formats that this release writes; see docs/format.md.
 VERSIONS = {"kv": 1, "columns": 1, "vectors": 1}
 
 _RECORDS = table_of(TableRecord)
+
+_SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(7595446917411070316)")
 
 
 def check_name(name: Any, what: str) -> str:
@@ -37,6 +41,15 @@ def check_name(name: Any, what: str) -> str:
             f"{name!r} cannot name a table: names of at most 63 bytes that do not begin with sqlite_ or vault_ are free"
         )
     return name
+
+
+def entity_of(table: Any, mixin: type[Entity], make: Callable[[str], type[Entity]]) -> type[Entity]:
+    """Return the mapped class that a container was given as ``table``: itself, or one made for the name."""
+    if isinstance(table, str):
+        return make(check_name(table, "table"))
+    if isinstance(table, type) and issubclass(table, mixin) and hasattr(table, "__table__"):
+        return table
+    raise UnsupportedType(f"table is a name or a class mapped from {mixin.__name__}, not {table!r:.60}")
 
 
 def open_tables(
@@ -74,6 +87,9 @@ def open_tables(
             )
         with translated_errors(binding.engine), binding.transaction() as connection:
             binding.forget_on_rollback(connection)
+            if connection.dialect.name != "sqlite":
+                # Two first opens at one moment would both CREATE. (On SQLite the transaction has the write lock.)
+                connection.execute(_SCHEMA_LOCK)
             if not _check(connection, tables, kind, options):
                 _create(connection, tables, kind, options)
     elif settled:
@@ -97,10 +113,15 @@ def _check(connection: Connection, tables: Sequence[Table], kind: str, options: 
 
 
 def _check_record(name: str, record: Any, kind: str, options: dict[str, Any]) -> None:
+    if type(record.version) is not int or record.version < 1 or type(record.options) is not dict:
+        raise SchemaMismatch(
+            f"the record of table {name!r} in vault_table is damaged: version {record.version!r}, options "
+            f"{record.options!r}. Delete that row; it is made anew when the container is opened"
+        )
     if record.kind != kind:
         raise SchemaMismatch(
             f"table {name!r} holds {record.kind!r}, not {kind!r}: open it with the container of that kind, or "
-            "choose another table="
+            "choose another name by table="
         )
     if record.version > VERSIONS[kind]:
         raise SchemaMismatch(
@@ -112,7 +133,7 @@ def _check_record(name: str, record: Any, kind: str, options: dict[str, Any]) ->
         if made_with != value:
             raise SchemaMismatch(
                 f"table {name!r} was made with {option}={made_with!r}, not {value!r}: open it with "
-                f"{option}={made_with!r}, or choose another table="
+                f"{option}={made_with!r}, or choose another name by table="
             )
 
 
@@ -123,7 +144,7 @@ def _check_columns(found: Sequence[Any], table: Table, kind: str) -> None:
         raise SchemaMismatch(
             f"table {table.name!r} exists and is not a {kind!r} table of KohakuVault: it has the columns "
             f"{', '.join(sorted(names))} and lacks {', '.join(missing)}. Its rows were not touched. Choose another "
-            "table=; if it is a file of KohakuVault 0.8 to 1.1, import it into a new file"
+            "name by table=; if it is a file of KohakuVault 0.8 to 1.1, import it into a new file"
         )
 
 

@@ -18,7 +18,7 @@ from .orm.distance import check_metric
 from .orm.nearest import nearest, query_vector
 from .orm.tables import VectorTable, table_of, vector_class
 from .packing import unpack
-from .schema import check_name, open_tables
+from .schema import entity_of, open_tables
 from .statements import Statement
 
 __all__ = ["VectorKVault"]
@@ -82,7 +82,7 @@ class VectorKVault(Container):
         self.dimensions = dimensions
         self.metric = check_metric(metric)
         self._create = create
-        self.entity = vector_class(check_name(table, "table"), dimensions) if isinstance(table, str) else table
+        self.entity: type[VectorTable] = entity_of(table, VectorTable, lambda name: vector_class(name, dimensions))
         super().__init__(bind)
         binding = self.binding
         self._sql = _statements(table_of(self.entity), binding.dialect)
@@ -223,7 +223,7 @@ class VectorKVault(Container):
     # -- checks --------------------------------------------------------------------------------
 
     def _checked(self, vector: Any) -> Any:
-        return query_vector(vector, table_of(self.entity).c.vector.type, self.metric)
+        return query_vector(vector, table_of(self.entity).c.vector.type, self.metric, what="vector")
 
     def _checked_many(self, vectors: Any) -> Any:
         if not isinstance(vectors, np.ndarray):

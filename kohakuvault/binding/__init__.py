@@ -78,6 +78,10 @@ def _check_dialect(engine: Engine) -> None:
         raise InvalidArgument(
             f"containers run on SQLite, PostgreSQL and what speaks its protocol, not on {engine.dialect.name}"
         )
+    if engine.get_execution_options().get("schema_translate_map"):
+        raise InvalidArgument(
+            "containers do not follow schema_translate_map; set the schema by the connection's search_path instead"
+        )
 
 
 def _of_path(path: str | os.PathLike[str] | URL) -> EngineBinding:

@@ -12,6 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Dialect, Engine
 
 from .. import engine as engines
+from .. import extension
 from ..errors import KohakuVaultError
 from ..lending import DriverCursor
 from ..statements import Statement
@@ -95,13 +96,14 @@ class Binding(ABC):
         """Whether the tables that ``connection`` sees are committed, as far as this process knows."""
         return connection not in _provisional
 
-    def require_functions(self) -> None:
-        """Make sure that the SQL functions are there, on an engine without ``install`` too."""
-        if self.dialect.name == "sqlite" and self.engine not in engines.installed:
-            self._attach_functions()
-
     @abstractmethod
-    def _attach_functions(self) -> None: ...
+    def require_functions(self) -> None:
+        """Make sure that the next statement finds the SQL functions, on an engine without ``install`` too."""
+
+    def _attach_to(self, connection: Any) -> None:
+        bare = self.dialect.name == "sqlite" and self.engine not in engines.installed
+        if bare and not extension.has_functions(connection):
+            extension.attach(connection)
 
 
 def in_autocommit(connection: Any) -> bool:

@@ -10,7 +10,6 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, scoped_session
 
 from .. import engine as engines
-from .. import extension
 from ..lending import DriverCursor, translated_errors
 from ..statements import Statement
 from .base import Binding, begun, in_autocommit, savepoint
@@ -27,7 +26,6 @@ class JoinedBinding(Binding):
     def __init__(self, source: Connection | Session | scoped_session[Any]) -> None:
         super().__init__()
         self._source = source
-        self._cursor: DriverCursor | None = None
         self.engine = self._connection().engine
 
     def one(self, statement: Statement, *values: Any) -> Any:
@@ -37,13 +35,11 @@ class JoinedBinding(Binding):
         return self._current().all(statement, *values)
 
     def run(self, statement: Statement, *values: Any) -> int:
-        cursor = self._current()
-        self._lock(cursor)
+        cursor = self._for_writing()
         return cursor.run(statement, *values)
 
     def run_returning(self, statement: Statement, *values: Any) -> Any:
-        cursor = self._current()
-        self._lock(cursor)
+        cursor = self._for_writing()
         return cursor.one(statement, *values)
 
     @contextmanager
@@ -52,15 +48,14 @@ class JoinedBinding(Binding):
 
     @contextmanager
     def writing(self) -> Iterator[DriverCursor]:
-        cursor = self._current()
-        self._lock(cursor)
+        cursor = self._for_writing()
         with begun(cursor, "BEGIN") if in_autocommit(cursor.connection) else savepoint(cursor):
             yield cursor
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         # Without a transaction around it, SQLite would commit when the savepoint is released.
-        self._lock(self._current())
+        self._for_writing()
         with self._source.begin_nested():
             yield self._connection()
 
@@ -84,19 +79,21 @@ class JoinedBinding(Binding):
             session.flush()
         return session.connection()
 
-    def _current(self) -> DriverCursor:
-        driver = self._connection().connection.dbapi_connection
-        cursor = self._cursor
-        if cursor is None or cursor.connection is not driver:
-            cursor = self._cursor = DriverCursor(driver, self.engine)
-        return cursor
+    def require_functions(self) -> None:
+        self._attach_to(self._connection().connection.dbapi_connection)
 
-    def _lock(self, cursor: DriverCursor) -> None:
-        if self.dialect.name == "sqlite":
+    def _current(self) -> DriverCursor:
+        # A cursor for each operation: a Session that threads share in spite of the rules must not crash them.
+        connection = self._connection()
+        driver: Any = connection.connection.dbapi_connection
+        begun = getattr(driver, "in_transaction", False)
+        return DriverCursor(driver, self.engine, transaction=connection if begun else None)
+
+    def _for_writing(self) -> DriverCursor:
+        cursor = self._current()
+        if self.dialect.name == "sqlite" and cursor.transaction is None:
             with translated_errors(self.engine):
                 engines.begin_immediate(cursor.connection)
-
-    def _attach_functions(self) -> None:
-        connection = self._connection().connection.dbapi_connection
-        if not extension.has_functions(connection):
-            extension.attach(connection)
+            if cursor.connection.in_transaction:
+                cursor.transaction = self._connection()
+        return cursor

@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from .. import engine as engines
-from .. import extension
-from ..known import is_known, remember
+from ..errors import InvalidArgument
 from ..lending import DriverCursor, lender_for, translated_errors
 from ..statements import Statement
 from .base import Binding, begun, in_autocommit, savepoint
@@ -118,41 +117,50 @@ class EngineBinding(Binding):
             with held.connection.begin_nested():
                 yield held.connection
             return
-        with self._lender.turn():
+        with self._lender.turn(), self._connected() as connection:
             with translated_errors(self.engine):
-                connection = self.engine.connect()
+                driver: Any = connection.connection.dbapi_connection
+                if in_autocommit(driver):
+                    connection.execution_options(isolation_level=self.dialect.default_isolation_level)
+                transaction = connection.begin()
+                if self.dialect.name == "sqlite":
+                    engines.begin_immediate(driver)
+            held.connection = connection
+            held.cursor = DriverCursor(driver, self.engine, transaction=connection)
             try:
-                with translated_errors(self.engine):
-                    driver: Any = connection.connection.dbapi_connection
-                    if in_autocommit(driver):
-                        connection = connection.execution_options(isolation_level=self.dialect.default_isolation_level)
-                    begun = connection.begin()
-                    if self.dialect.name == "sqlite":
-                        engines.begin_immediate(driver)
-                held.connection, held.cursor = connection, DriverCursor(driver, self.engine)
-                try:
-                    yield connection
-                except BaseException:
-                    held.connection = held.cursor = None
-                    begun.rollback()
-                    raise
-                held.connection = held.cursor = None
-                with translated_errors(self.engine):
-                    begun.commit()
+                yield connection
+            except BaseException:
+                # The first error matters, not that of a connection that is gone.
+                with suppress(SQLAlchemyError):
+                    transaction.rollback()
+                raise
             finally:
                 held.connection = held.cursor = None
-                connection.close()
+            if connection.closed or not transaction.is_active:
+                with suppress(SQLAlchemyError):
+                    connection.close()
+                driver.rollback()
+                raise InvalidArgument(
+                    "the Connection of transaction() was closed, committed or rolled back inside of the block; "
+                    "leave that to the block, or raise an exception to roll back"
+                )
+            with translated_errors(self.engine):
+                transaction.commit()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with translated_errors(self.engine):
+            connection = self.engine.connect()
+        with connection:
+            yield connection
 
     @contextmanager
     def inspecting(self) -> Iterator[Connection]:
         if self._held.connection is not None:
             yield self._held.connection
             return
-        with self._lender.turn():
-            with translated_errors(self.engine):
-                connection = self.engine.connect()
-            with connection:
-                yield connection
+        with self._lender.turn(), self._connected() as connection:
+            yield connection
 
     def made_in_transaction(self) -> None:
         if self._held.connection is not None:
@@ -163,18 +171,8 @@ class EngineBinding(Binding):
         self._held = _Held()
         self._lender.abandon()
 
-    def _attach_functions(self) -> None:
+    def require_functions(self) -> None:
+        # Connections that are lent have them; that of a transaction is the application's own.
         held = self._held.cursor
-        if held is not None and not extension.has_functions(held.connection):
-            extension.attach(held.connection)
-        if is_known(self.engine, "functions"):
-            return
-        # From now on each new connection gets them. Those that the pool has are the application's own.
-        event.listen(self.engine, "connect", lambda connection, record: extension.attach(connection))
-        self._lender.close()
-        cursor = self._lender.take()
-        try:
-            extension.attach(cursor.connection)
-        finally:
-            self._lender.give(cursor)
-        remember(self.engine, "functions")
+        if held is not None:
+            self._attach_to(held.connection)

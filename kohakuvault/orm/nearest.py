@@ -85,13 +85,13 @@ def nearest(
     return found.table_valued(column("id", key_.type), column("distance", Float()))
 
 
-def query_vector(query: Any, type_: Any, metric: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return ``query`` as a float32 array that a search by ``metric`` can use, or raise the error that says why not."""
+def query_vector(query: Any, type_: Any, metric: str, *, what: str = "query") -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return ``query`` as a float32 array that ``metric`` can compare, or raise the error that says why not."""
     dimensions = type_.dimensions if isinstance(type_, Vector) else None
     array = np.frombuffer(vector_bytes(query, dimensions), "<f4")
     if metric == "cosine" and not array.any():
         raise InvalidArgument(
-            "the query is a zero vector, which has no direction to compare by cosine; use metric='l2'"
+            f"the {what} is a zero vector, which has no direction to compare by cosine; use metric='l2'"
         )
     return array
 

@@ -122,12 +122,9 @@ def _on_postgresql(sql: str) -> ExecutableDDLElement:
     return DDL(sql).execute_if(dialect="postgresql")  # type: ignore[no-untyped-call]
 
 
-# Two first opens at the same moment would both CREATE; PostgreSQL needs the lock that SQLite's BEGIN IMMEDIATE is.
-_SCHEMA_LOCK = _on_postgresql("SELECT pg_advisory_xact_lock(7595446917411070316)")
 # Uncompressed out-of-line storage lets PostgreSQL read a range of a block without the rest of it.
 _EXTERNAL = _on_postgresql("ALTER TABLE vault_payload ALTER COLUMN data SET STORAGE EXTERNAL")
 
-event.listen(VaultBase.metadata, "before_create", _SCHEMA_LOCK)
 event.listen(VaultBase.metadata.tables["vault_payload"], "after_create", _EXTERNAL)
 
 
@@ -155,5 +152,4 @@ def _mapped(name: str, mixin: type[Any], attributes: dict[str, Any]) -> type[Any
     mapping = registry()
     title = "".join(part.capitalize() for part in name.split("_")) + mixin.__name__.removesuffix("Table")
     entity = type(title, (mixin,), {"__tablename__": name, **attributes})
-    event.listen(mapping.metadata, "before_create", _SCHEMA_LOCK)
     return mapping.mapped(entity)

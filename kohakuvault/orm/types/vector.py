@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Table, event, text
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine, UserDefinedType
 
@@ -108,16 +109,22 @@ class Vector(TypeDecorator[Any]):
         if value is None:
             return None
         if isinstance(value, (bytes, memoryview)):
-            if len(value) % 4 or (self.dimensions is not None and len(value) != 4 * self.dimensions):
-                raise CorruptValue(
-                    f"stored vector has {len(value)} bytes; {self} has {4 * (self.dimensions or 1)}"
-                    + ("" if self.dimensions else " or a multiple")
-                )
-            return np.frombuffer(value, _F4).astype(np.float32)
-        if isinstance(value, str):
-            return np.array(value[1:-1].split(","), dtype=np.float32)
-        # The application registered pgvector's own adapters on its connections.
-        return np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value, dtype=np.float32)
+            if len(value) % 4 or not value:
+                raise CorruptValue(f"stored vector has {len(value)} bytes, which is no number of float32")
+            array = np.frombuffer(value, _F4).astype(np.float32)
+        elif isinstance(value, str):
+            try:
+                array = np.array(value[1:-1].split(","), dtype=np.float32)
+            except ValueError as error:
+                raise CorruptValue(f"stored vector is the text {value!r:.40}") from error
+        else:
+            # The application registered pgvector's own adapters on its connections.
+            array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value, dtype=np.float32)
+        if array.ndim != 1 or (self.dimensions is not None and len(array) != self.dimensions):
+            raise CorruptValue(
+                f"stored vector has shape {array.shape}; {self} has {self.dimensions or 'any number of'}"
+            )
+        return array
 
     class Comparator(TypeDecorator.Comparator[Any]):
         """Distances to another vector: a column, or anything the type takes."""
@@ -139,6 +146,10 @@ class Vector(TypeDecorator[Any]):
             return Distance(self.expr, other, "hamming")
 
     comparator_factory = Comparator
+
+
+# So that reflection knows the type, whichever package of the two is imported.
+PGDialect.ischema_names.setdefault("vector", _PGVector)
 
 
 @event.listens_for(Table, "before_create")

@@ -75,7 +75,9 @@ impl Number for f64 {
 
     #[cold]
     fn slow(value: &Bound<'_, PyAny>, place: Place) -> PyResult<Self> {
-        to_float(value, Self::SCALAR, place)
+        let number = to_float(value, Self::SCALAR, place)?;
+        check_exact(value, number, Self::SCALAR, place)?;
+        Ok(number)
     }
 
     #[inline]
@@ -101,7 +103,9 @@ impl Number for f32 {
     #[cold]
     fn slow(value: &Bound<'_, PyAny>, place: Place) -> PyResult<Self> {
         let number = to_float(value, Self::SCALAR, place)?;
-        narrow(number).ok_or_else(|| out_of_range(value, Self::SCALAR, place))
+        let number = narrow(number).ok_or_else(|| out_of_range(value, Self::SCALAR, place))?;
+        check_exact(value, number.into(), Self::SCALAR, place)?;
+        Ok(number)
     }
 
     #[inline]
@@ -241,6 +245,18 @@ fn to_float(value: &Bound<'_, PyAny>, scalar: Scalar, place: Place) -> PyResult<
             error
         }
     })
+}
+
+/// Refuses an integer that is not what was made of it. (Floats may be rounded: that is what a narrower float means.)
+fn check_exact(value: &Bound<'_, PyAny>, number: f64, scalar: Scalar, place: Place) -> PyResult<()> {
+    // Python compares an int with a float exactly.
+    if !value.is_instance_of::<PyInt>() || value.eq(number)? {
+        return Ok(());
+    }
+    Err(PyOverflowError::new_err(format!(
+        "{place}{} cannot be held exactly by dtype {scalar}; pass a float to have it rounded",
+        describe(value)
+    )))
 }
 
 /// Whether a value is a `NumPy` scalar (or array without dimensions) of one of the kinds.
