@@ -11,8 +11,9 @@ from sqlalchemy.engine import Dialect
 
 from .binding import Bind, Binding
 from .container import Container
-from .errors import NotFound
+from .errors import InvalidArgument, NotFound
 from .orm.tables import KVTable, kv_class, table_of
+from .orm.types import Packed
 from .packing import unpack
 from .schema import check_name, open_tables
 from .statements import Statement, upsert
@@ -39,6 +40,9 @@ class KVault(Container, MutableMapping[Any, Any]):
         The table's name, or a class mapped from :class:`~kohakuvault.orm.tables.KVTable`.
     create
         Make the table if it is missing; ``False`` where Alembic owns the schema.
+    pickle
+        Store objects of any class as pickles, and read them. A pickle can run any code when it is read: only
+        for databases that nobody else writes to. A mapped class says so itself, by ``__pickle__ = True``.
 
     Notes
     -----
@@ -63,12 +67,17 @@ class KVault(Container, MutableMapping[Any, Any]):
     (False, None, 1)
     """
 
-    def __init__(self, bind: Bind, table: str | type[KVTable] = "kv", *, create: bool = True) -> None:
-        self.entity = kv_class(check_name(table, "table")) if isinstance(table, str) else table
+    def __init__(
+        self, bind: Bind, table: str | type[KVTable] = "kv", *, create: bool = True, pickle: bool = False
+    ) -> None:
+        self.entity = kv_class(check_name(table, "table"), pickle) if isinstance(table, str) else table
         self._create = create
         super().__init__(bind)
         binding = self.binding
         self._sql = _statements(table_of(self.entity), binding.dialect)
+        self._unpack = self._sql.unpack
+        if pickle and not self._sql.pickle:
+            raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
 
     def __repr__(self) -> str:
@@ -82,12 +91,12 @@ class KVault(Container, MutableMapping[Any, Any]):
         row = self.binding.one(self._sql.get, key)
         if row is None:
             raise NotFound(f"no key {key!r} in {self!r}")
-        return unpack(row[0])
+        return self._unpack(row[0])
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default`` if there is none."""
         row = self.binding.one(self._sql.get, key)
-        return default if row is None else unpack(row[0])
+        return default if row is None else self._unpack(row[0])
 
     def __contains__(self, key: Any) -> bool:
         return self.binding.one(self._sql.exists, key) is not None
@@ -125,7 +134,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Remove ``key`` and return its value; ``default``, if given, where there is none."""
         row = self.binding.run_returning(self._sql.pop, key)
         if row is not None:
-            return unpack(row[0])
+            return self._unpack(row[0])
         if default is _MISSING:
             raise NotFound(f"no key {key!r} in {self!r}")
         return default
@@ -135,14 +144,14 @@ class KVault(Container, MutableMapping[Any, Any]):
         row = self.binding.run_returning(self._sql.popitem)
         if row is None:
             raise NotFound(f"{self!r} is empty")
-        return self._sql.key(row[0]), unpack(row[1])
+        return self._sql.key(row[0]), self._unpack(row[1])
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Return the value of ``key``, which is first set to ``default`` if there is none."""
         with self.binding.writing() as cursor:
             row = cursor.one(self._sql.get, key)
             if row is not None:
-                return unpack(row[0])
+                return self._unpack(row[0])
             cursor.run(self._sql.put, key, default)
             return default
 
@@ -180,7 +189,7 @@ class _Values(ValuesView[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         vault = self._mapping
-        return (unpack(value) for _, _, value in vault._rows(vault._sql.items))
+        return (vault._unpack(value) for _, _, value in vault._rows(vault._sql.items))
 
 
 class _Items(ItemsView[Any, Any]):
@@ -188,7 +197,7 @@ class _Items(ItemsView[Any, Any]):
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         vault = self._mapping
-        return ((vault._sql.key(key), unpack(value)) for _, key, value in vault._rows(vault._sql.items))
+        return ((vault._sql.key(key), vault._unpack(value)) for _, key, value in vault._rows(vault._sql.items))
 
 
 class _Statements:
@@ -200,6 +209,9 @@ class _Statements:
         self._key = bindparam("of_key", type_=table.c.key.type)
         decode = table.c.key.type.dialect_impl(dialect).result_processor(dialect, None)
         self.key: Callable[[Any], Any] = decode or (lambda key: key)
+        values = table.c.value.type
+        self.pickle = isinstance(values, Packed) and values.pickle
+        self.unpack: Callable[[Any], Any] = values.unpack if isinstance(values, Packed) else unpack
 
     def _statement(self, element: Any, *names: str) -> Statement:
         return Statement(element, names, self._dialect)

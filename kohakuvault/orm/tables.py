@@ -33,11 +33,21 @@ _Text = String().with_variant(String(collation="C"), "postgresql")
 
 
 class KVTable:
-    """Mixin: a dict. ``class Settings(KVTable, Base): __tablename__ = "settings"``."""
+    """Mixin: a dict. ``class Settings(KVTable, Base): __tablename__ = "settings"``.
+
+    ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
+    """
+
+    __pickle__ = False
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     key: Mapped[Any] = mapped_column(Key(), unique=True, nullable=False)
-    value: Mapped[Any] = mapped_column(Packed(), nullable=False)
+
+    @declared_attr
+    def value(cls) -> Mapped[Any]:
+        """Declare the value, pickled where that is allowed."""
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
+
     expires_at: Mapped[float | None] = mapped_column(Float())
 
     def __repr__(self) -> str:
@@ -132,9 +142,9 @@ event.listen(VaultBase.metadata.tables["vault_payload"], "after_create", _EXTERN
 
 
 @cache
-def kv_class(name: str) -> type[KVTable]:
-    """Return the mapped class of the dict stored in table ``name``; the same class for the same name."""
-    return _mapped(name, KVTable, {})
+def kv_class(name: str, pickle: bool = False) -> type[KVTable]:
+    """Return the mapped class of the dict stored in table ``name``; the same class for the same arguments."""
+    return _mapped(name, KVTable, {"__pickle__": pickle})
 
 
 @cache
