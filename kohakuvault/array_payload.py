@@ -13,35 +13,50 @@ from .errors import CorruptValue, UnsupportedType
 
 __all__ = ["array_of", "parts"]
 
+_UTF32 = {"<": "utf-32-le", ">": "utf-32-be"}
+
 _MAX_DIMENSIONS = 64  # numpy's own limit
 _STORABLE_DTYPE = re.compile(r"[<>|](b1|[iu][1248]|f[248]|c8|c16|[mM]8(\[\w+\])?|S\d+|U\d+)")
 
 
-def parts(value: Any) -> tuple[bytes, Any]:
+def parts(value: Any, allow_pickle: bool) -> tuple[bytes, Any] | None:
     """Return the payload of an array or scalar: its header, and its items as something with a buffer.
 
-    Raises :class:`UnsupportedType` for what would not come back equal and of the same type.
+    None if only pickle can store it, and may. Raises :class:`UnsupportedType` for what would not come back equal
+    and of the same type.
     """
     is_array = type(value) is np.ndarray
+    if type(value) is np.bytes_:
+        return _header(value.dtype), bytes(value)
+    if type(value) is np.str_:
+        # Neither through an array nor str(), which drop NUL at the end.
+        return _header(value.dtype), value.encode(_UTF32[value.dtype.str[0]], "surrogatepass")
     array = value if is_array else np.asarray(value)
     dtype = array.dtype
     name = dtype.str
     if dtype.names or dtype.subdtype or not _STORABLE_DTYPE.fullmatch(name):
+        if allow_pickle:
+            return None
         raise UnsupportedType(
             f"cannot store a numpy value of dtype {dtype}: bool, integers, float16 to float64, complex, datetime64, "
             "timedelta64 and fixed-width strings are taken. Convert it with astype() or tolist()"
         )
     if not is_array and np.dtype(name).type is not type(value):
-        # A subclass, or one of C's types of the same size, such as numpy.longlong.
+        # A subclass, or one of C's types of the same size, such as numpy.longlong: pickle would change them too.
         kind = type(value)
         raise UnsupportedType(
             f"cannot store {value!r} of type {kind.__module__}.{kind.__qualname__}: it would come back as "
             f"{np.dtype(name).type.__name__}. Convert it to that first"
         )
-    header = struct.pack(f"<B{len(name)}sB{array.ndim}Q", len(name), name.encode(), array.ndim, *array.shape)
+    header = _header(dtype, array.shape)
     if array.nbytes == 0:
         return header, b""
     return header, np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> bytes:
+    name = dtype.str.encode()
+    return struct.pack(f"<B{len(name)}sB{len(shape)}Q", len(name), name, len(shape), *shape)
 
 
 def array_of(source: bytes, start: int, stop: int, scalar: bool) -> Any:
@@ -64,8 +79,8 @@ def array_of(source: bytes, start: int, stop: int, scalar: bool) -> Any:
         if math.prod(shape) * dtype.itemsize != len(body):
             raise CorruptValue(f"stored array of shape {shape} and dtype {name} has {len(body)} bytes of data")
         if scalar and dtype.kind in "SU":
-            # Not through an array, which drops NUL at the end.
-            return np.bytes_(body) if dtype.kind == "S" else np.str_(str(body, _UTF32[dtype.str[0]]))
+            text = str(body, _UTF32[dtype.str[0]], "surrogatepass") if dtype.kind == "U" else None
+            return np.bytes_(body) if text is None else np.str_(text)
         array: np.ndarray[Any, Any] = np.ndarray(shape, dtype)
         if array.nbytes:
             array.reshape(-1).view(np.uint8)[:] = body
@@ -74,6 +89,3 @@ def array_of(source: bytes, start: int, stop: int, scalar: bool) -> Any:
         raise
     except (IndexError, struct.error, TypeError, OverflowError, ValueError) as error:
         raise CorruptValue(f"stored array is damaged: {error}") from error
-
-
-_UTF32 = {"<": "utf-32-le", ">": "utf-32-be"}

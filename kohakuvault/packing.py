@@ -1,4 +1,4 @@
-"""Auto-pack: a Python value to tagged bytes and back, equal and of the same type.
+r"""Auto-pack: a Python value to tagged bytes and back, equal and of the same type.
 
 A stored value is one tag byte and its payload (``docs/format.md`` specifies each). Tags are never guessed from
 payload bytes, so no value can be mistaken for another, and a pickle is only read where that was allowed.
@@ -6,7 +6,7 @@ payload bytes, so no value can be mistaken for another, and a pickle is only rea
 >>> unpack(pack({"name": "Alice", "scores": (1, 2.5), "tags": {"admin"}}))
 {'name': 'Alice', 'scores': (1, 2.5), 'tags': {'admin'}}
 >>> pack(Json({"name": "Alice"}))
-b'\\t{"name":"Alice"}'
+b'\t{"name":"Alice"}'
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class KVTable:
         """Declare the value, pickled where that is allowed."""
         return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
 
-    expires_at: Mapped[float | None] = mapped_column(Float())
+    # After the value, which is declared later.
+    expires_at: Mapped[float | None] = mapped_column(Float(), sort_order=1)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key!r}>"
@@ -141,9 +142,13 @@ event.listen(VaultBase.metadata, "before_create", _SCHEMA_LOCK)
 event.listen(VaultBase.metadata.tables["vault_payload"], "after_create", _EXTERNAL)
 
 
-@cache
 def kv_class(name: str, pickle: bool = False) -> type[KVTable]:
     """Return the mapped class of the dict stored in table ``name``; the same class for the same arguments."""
+    return _kv_class(name, pickle)
+
+
+@cache
+def _kv_class(name: str, pickle: bool) -> type[KVTable]:
     return _mapped(name, KVTable, {"__pickle__": pickle})
 
 

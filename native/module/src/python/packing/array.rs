@@ -15,10 +15,12 @@ pub(super) struct Parts<'py> {
 }
 
 impl<'py> Parts<'py> {
-    pub(super) fn of(value: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let parts = classes(value.py())?.array_parts.bind(value.py()).call1((value,))?;
-        let (header, items): (Bound<'py, PyBytes>, Bound<'py, PyAny>) = parts.extract()?;
-        Ok(Self { header, items: Array::of(&items)? })
+    /// `None` for a dtype that only pickle can store, if it may.
+    pub(super) fn of(value: &Bound<'py, PyAny>, allow_pickle: bool) -> PyResult<Option<Self>> {
+        let parts = classes(value.py())?.array_parts.bind(value.py()).call1((value, allow_pickle))?;
+        let parts: Option<(Bound<'py, PyBytes>, Bound<'py, PyAny>)> = parts.extract()?;
+        let Some((header, items)) = parts else { return Ok(None) };
+        Ok(Some(Self { header, items: Array::of(&items)? }))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -125,14 +125,10 @@ fn pack_other<'py>(value: &Bound<'py, PyAny>, allow_pickle: bool) -> PyResult<Bo
     let class = value.get_type();
     let is_array = class.is(&classes.ndarray);
     if is_array || is_numpy_scalar(&class)? {
-        match Parts::of(value) {
-            Ok(parts) => return parts.tagged(py, if is_array { tag::ARRAY } else { tag::SCALAR }),
-            // A dtype that only pickle can store.
-            Err(error) if allow_pickle && error.is_instance(py, classes.unsupported.bind(py)) => {
-                return in_form(value, Form::Pickle, true);
-            }
-            Err(error) => return Err(error),
-        }
+        return match Parts::of(value, allow_pickle)? {
+            Some(parts) => parts.tagged(py, if is_array { tag::ARRAY } else { tag::SCALAR }),
+            None => in_form(value, Form::Pickle, true),
+        };
     }
     let mut is_known = true;
     let packed = collect(py, |out| {

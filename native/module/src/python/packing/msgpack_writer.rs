@@ -134,14 +134,7 @@ impl Writer<'_> {
 
     fn array<'py>(&mut self, value: &Bound<'py, PyAny>, is_array: bool) -> PyResult<Option<Written<'py>>> {
         let py = value.py();
-        let parts = match Parts::of(value) {
-            Ok(parts) => parts,
-            // A dtype that only pickle can store.
-            Err(error) if self.allow_pickle && error.is_instance(py, classes(py)?.unsupported.bind(py)) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
+        let Some(parts) = Parts::of(value, self.allow_pickle)? else { return Ok(None) };
         let kind = if is_array { extension::ARRAY } else { extension::SCALAR };
         msgpack::write_extension(self.out, kind, parts.len()).map_err(|error| too_long(py, error))?;
         parts.write(self.out);
