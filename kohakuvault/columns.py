@@ -63,8 +63,7 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         self._open(self.binding)
 
     def __repr__(self) -> str:
-        state = "closed" if self._binding is None else repr(self._binding.engine.url)
-        return f"<ColumnVault on {state}>"
+        return f"<ColumnVault {self._where()}>"
 
     def _open(self, binding: Binding) -> None:
         open_tables(binding, _TABLES, "columns", {}, create=self._create)

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection, Engine
 from typing_extensions import Self
 
 from .binding import Bind, Binding, bind_to
+from .engine import display_name
 from .errors import InvalidArgument
 
 __all__ = ["Container"]
@@ -44,6 +45,9 @@ class Container:
     def engine(self) -> Engine:
         """The engine that statements run on."""
         return self.binding.engine
+
+    def _where(self) -> str:
+        return "closed" if self._binding is None else f"on {display_name(self._binding.engine.url)}"
 
     def transaction(self) -> AbstractContextManager[Connection]:
         """Group operations: all of them take effect, or none if the block is left by an exception.

@@ -19,8 +19,8 @@ from .lending import translated_errors
 
 __all__ = ["Report", "doctor"]
 
-# SQLite's WAL-reset race can lose commits up to 3.51.2; these branches have the fix too (sqlite.org/wal.html).
-_FIXED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
+# The first releases, of the newest and of two older branches, without SQLite's WAL-reset race (sqlite.org/wal.html).
+_WITHOUT_RACE = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Report:
     settings: dict[str, Any] = field(default_factory=dict)
     backends: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [
@@ -45,6 +46,7 @@ class Report:
         ]
         lines += [f"{name:<11} {value}" for name, value in {**self.settings, **self.backends}.items()]
         lines += [f"problem     {problem}" for problem in self.problems] or ["problems    none"]
+        lines += [f"note        {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -82,6 +84,11 @@ def _sqlite(engine: Engine) -> Report:
         version = driver.execute("SELECT sqlite_version()").fetchone()[0]
     database = f"sqlite:///{engine.url.database or ':memory:'}"
     report = Report(database, dbapi.__name__, f"SQLite {version}", rung if functions else "none", settings)
+    if not _without_race(tuple(map(int, version.split(".")))):
+        report.notes.append(
+            f"SQLite {version} has the WAL-reset race, which two processes that checkpoint at the same moment can "
+            "rarely hit, and lose a commit; 3.51.3 and newer do not"
+        )
     report.backends = {name: _backend(name, dbapi.__name__) for name in _BACKENDS}
     if engine not in installed:
         report.problems.append(
@@ -112,6 +119,11 @@ def _server(engine: Engine) -> Report:
     else:
         report.backends["pgvector"] = found[0] or f"{found[1]} (available; made with the first vector table)"
     return report
+
+
+def _without_race(version: tuple[int, ...]) -> bool:
+    newest, *branches = _WITHOUT_RACE
+    return version >= newest or any(version[:2] == fixed[:2] and version >= fixed for fixed in branches)
 
 
 # In a process of its own: an extension that a second SQLite library loads later would crash this one.

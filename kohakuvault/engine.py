@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import sqlalchemy
 from sqlalchemy import event
@@ -141,8 +141,7 @@ def install(
         return engine
 
     settings = _settings(durability, pragmas, read_only)
-    assert engine.dialect.dbapi is not None
-    rung = _extension_rung(extension, engine.dialect.dbapi)
+    rung = _extension_rung(extension, cast(ModuleType, engine.dialect.dbapi))
 
     def connect(connection: Any, record: Any) -> None:
         _apply_pragmas(connection, settings)
@@ -214,6 +213,13 @@ def as_url(path_or_url: str | os.PathLike[str] | URL) -> URL:
         return make_url(path_or_url)
     except ArgumentError as error:
         raise InvalidArgument(f"{path_or_url!r} is neither a file path nor a SQLAlchemy URL: {error}") from error
+
+
+def display_name(url: URL) -> str:
+    """Return what a person calls the database."""
+    if url.get_backend_name() == "sqlite":
+        return ":memory:" if is_memory(url) else str(url.database)
+    return url.render_as_string()
 
 
 def is_memory(url: URL) -> bool:

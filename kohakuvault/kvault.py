@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Integer, Table, bindparam, delete, func, select
-from sqlalchemy.engine import Dialect
+from typing_extensions import Self
 
 from .binding import Bind, Binding
 from .container import Container
-from .errors import InvalidArgument, NotFound
+from .errors import InvalidArgument, NotFound, UnsupportedType
+from .kv_statements import kv_statements
 from .orm.tables import KVTable, kv_class, table_of
-from .orm.types import Packed
-from .packing import unpack
 from .schema import check_name, open_tables
-from .statements import Statement, upsert
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -25,6 +22,9 @@ __all__ = ["KVault"]
 
 # Rows fetched at a time when iterating: memory stays flat and a page costs far more than the statement.
 _PAGE = 1000
+
+# Keys that one statement looks up.
+_CHUNKS = (1, 8, 64, 512)
 
 _MISSING: Any = object()
 
@@ -46,10 +46,13 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     Notes
     -----
-    Looking up and changing: ``kv[key]``, ``get``, ``in``, ``kv[key] = value``, ``del``, ``pop``,
-    ``popitem``, ``setdefault``, ``update``, ``clear``, ``len``.
-    Iterating, in insertion order: ``for key in kv``, ``keys``, ``values``, ``items``.
-    Together with other writes: ``transaction``.
+    One entry: ``kv[key]``, ``get``, ``in``, ``kv[key] = value``, ``del``, ``pop``, ``popitem``, ``setdefault``;
+    ``put``, ``delete`` and ``exists`` are methods for the same.
+    Atomic, also between processes: ``add``, ``incr``, ``decr``, ``replace``.
+    Many entries: ``update``, ``|=``, ``get_many``, ``put_many``, ``delete_many``, ``clear``.
+    In insertion order: iteration, ``reversed``, ``keys``, ``values``, ``items``, ``copy``.
+    In the order of keys: ``range``, ``prefix``, ``first``, ``last``, ``delete_range``.
+    Together with other writes: ``transaction``. One consistent state: ``snapshot``.
     As rows: ``entity``, the mapped class.
 
     A value comes back equal and of the type that went in. What is read is a copy: change it and assign it
@@ -74,15 +77,14 @@ class KVault(Container, MutableMapping[Any, Any]):
         self._create = create
         super().__init__(bind)
         binding = self.binding
-        self._sql = _statements(table_of(self.entity), binding.dialect)
+        self._sql = kv_statements(table_of(self.entity), binding.dialect)
         self._unpack = self._sql.unpack
         if pickle and not self._sql.pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
 
     def __repr__(self) -> str:
-        state = "closed" if self._binding is None else repr(self._binding.engine.url)
-        return f"<KVault {table_of(self.entity).name!r} on {state}>"
+        return f"<KVault {table_of(self.entity).name!r} {self._where()}>"
 
     def _open(self, binding: Binding) -> None:
         open_tables(binding, [table_of(self.entity)], "kv", {}, create=self._create)
@@ -112,23 +114,21 @@ class KVault(Container, MutableMapping[Any, Any]):
         return int(self.binding.one(self._sql.count)[0])
 
     def __bool__(self) -> bool:
-        return self.binding.one(self._sql.first) is not None
+        return self.binding.one(self._sql.any) is not None
 
-    def __iter__(self) -> Iterator[Any]:
-        for _, key in self._rows(self._sql.keys):
-            yield self._sql.key(key)
+    # -- one entry -----------------------------------------------------------------------------
 
-    def keys(self) -> KeysView[Any]:
-        """Return a view of the keys."""
-        return KeysView(self)
+    def put(self, key: Any, value: Any) -> None:
+        """Set ``key`` to ``value``, as ``kv[key] = value`` does."""
+        self[key] = value
 
-    def values(self) -> ValuesView[Any]:
-        """Return a view of the values, read page by page."""
-        return _Values(self)
+    def exists(self, key: Any) -> bool:
+        """Whether there is such a key, as ``key in kv`` does."""
+        return key in self
 
-    def items(self) -> ItemsView[Any, Any]:
-        """Return a view of the ``(key, value)`` pairs, read page by page."""
-        return _Items(self)
+    def delete(self, key: Any) -> bool:
+        """Remove ``key``; return whether it was there."""
+        return self.binding.run(self._sql.delete, key) > 0
 
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
         """Remove ``key`` and return its value; ``default``, if given, where there is none."""
@@ -139,9 +139,9 @@ class KVault(Container, MutableMapping[Any, Any]):
             raise NotFound(f"no key {key!r} in {self!r}")
         return default
 
-    def popitem(self) -> tuple[Any, Any]:
-        """Remove and return the ``(key, value)`` that was inserted last."""
-        row = self.binding.run_returning(self._sql.popitem)
+    def popitem(self, last: bool = True) -> tuple[Any, Any]:
+        """Remove and return the ``(key, value)`` that was inserted last, or first."""
+        row = self.binding.run_returning(self._sql.popitem(last))
         if row is None:
             raise NotFound(f"{self!r} is empty")
         return self._sql.key(row[0]), self._unpack(row[1])
@@ -150,10 +150,54 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return the value of ``key``, which is first set to ``default`` if there is none."""
         with self.binding.writing() as cursor:
             row = cursor.one(self._sql.get, key)
-            if row is not None:
-                return self._unpack(row[0])
-            cursor.run(self._sql.put, key, default)
-            return default
+            while row is None:
+                if cursor.run(self._sql.add, key, default):
+                    return default
+                # Another transaction has just added it (PostgreSQL; on SQLite ours is the only writer).
+                row = cursor.one(self._sql.get, key)
+            return self._unpack(row[0])
+
+    def add(self, key: Any, value: Any) -> bool:
+        """Set ``key`` only if there is no such key yet; return whether it was set. One statement."""
+        return self.binding.run(self._sql.add, key, value) > 0
+
+    def replace(self, key: Any, old: Any, new: Any) -> bool:
+        """Set ``key`` to ``new`` only if its value is ``old``; return whether it was set. One statement.
+
+        The stored value must be of the type of ``old`` too, and a dict have its order: compare-and-swap
+        compares what is stored.
+        """
+        return self.binding.run(self._sql.replace, new, key, old) > 0
+
+    def incr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
+        """Add ``delta`` to a number, which is ``default`` where there is no such key; return the new one.
+
+        Atomic: no increment is lost between threads or processes.
+
+        >>> kv = KVault(":memory:")
+        >>> kv.incr("visits"), kv.incr("visits", 10), kv.decr("visits")
+        (1, 11, 10)
+        """
+        if type(delta) not in (int, float) or type(default) not in (int, float):
+            raise UnsupportedType(f"incr adds an int or float to one, not {delta!r} to {default!r}")
+        with self.binding.writing() as cursor:
+            row = cursor.one(self._sql.get_for_update, key)
+            while row is None:
+                if cursor.run(self._sql.add, key, default + delta):
+                    return default + delta
+                row = cursor.one(self._sql.get_for_update, key)
+            value = self._unpack(row[0])
+            if type(value) not in (int, float):
+                raise UnsupportedType(f"incr adds to an int or float; {key!r} is of type {type(value).__name__}")
+            total: int | float = value + delta
+            cursor.run(self._sql.set, total, key)
+            return total
+
+    def decr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
+        """Subtract ``delta`` from a number; see :meth:`incr`."""
+        return self.incr(key, -delta, default)
+
+    # -- many entries --------------------------------------------------------------------------
 
     def update(
         self, other: SupportsKeysAndGetItem[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **keywords: Any
@@ -164,112 +208,183 @@ class KVault(Container, MutableMapping[Any, Any]):
         if isinstance(other, Mapping):
             pairs = other.items()
         elif hasattr(other, "keys"):
-            pairs = ((key, pairs[key]) for key in other.keys())
-        rows = [*pairs, *keywords.items()]
+            pairs = ((key, pairs[key]) for key in other.keys())  # noqa: SIM118 (need not be iterable)
+        self.put_many([*pairs, *keywords.items()])
+
+    def put_many(self, items: Iterable[tuple[Any, Any]]) -> None:
+        """Set every ``(key, value)``: all of them, or none if one cannot be stored."""
+        rows = list(items)
         if rows:
             with self.binding.writing() as cursor:
                 cursor.many(self._sql.put, rows)
+
+    def get_many(self, keys: Iterable[Any], default: Any = None) -> list[Any]:
+        """Return the values of ``keys``, in their order, ``default`` for those that are missing."""
+        wanted = list(keys)
+        found: dict[Any, Any] = {}
+        with self.binding.reading() as cursor:
+            for some in _chunks(wanted):
+                for key, value in cursor.all(self._sql.get_many(len(some)), *some):
+                    found[self._sql.key(key)] = self._unpack(value)
+        return [found.get(key, default) for key in wanted]
+
+    def delete_many(self, keys: Iterable[Any]) -> int:
+        """Remove ``keys``, all at once; return how many of them were there."""
+        wanted = list(keys)
+        with self.binding.writing() as cursor:
+            return sum(cursor.run(self._sql.delete_many(len(some)), *some) for some in _chunks(wanted))
 
     def clear(self) -> None:
         """Remove every entry."""
         self.binding.run(self._sql.clear)
 
-    def _rows(self, statement: Statement) -> Iterator[Any]:
-        last = -(2**63)
+    def __ior__(  # type: ignore[misc]  # as dict has it: | takes mappings, |= pairs too
+        self, other: SupportsKeysAndGetItem[Any, Any] | Iterable[tuple[Any, Any]]
+    ) -> Self:
+        self.update(other)
+        return self
+
+    def __or__(self, other: Any) -> dict[Any, Any]:
+        return self.copy() | dict(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Any) -> dict[Any, Any]:
+        return dict(other) | self.copy() if isinstance(other, Mapping) else NotImplemented
+
+    # -- in insertion order --------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._sql.key(key) for _, key in self._pages(values=False))
+
+    def __reversed__(self) -> Iterator[Any]:
+        return (self._sql.key(key) for _, key in self._pages(values=False, reverse=True))
+
+    def keys(self) -> KeysView[Any]:
+        """Return a view of the keys."""
+        return _Keys(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values, read page by page."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Return a view of the ``(key, value)`` pairs, read page by page."""
+        return _Items(self)
+
+    def copy(self) -> dict[Any, Any]:
+        """Return all entries as a ``dict``."""
+        return dict(self.items())
+
+    def _pages(self, *, values: bool, reverse: bool = False) -> Iterator[Any]:
+        statement = self._sql.id_page(values=values, reverse=reverse)
+        mark = 2**63 - 1 if reverse else -(2**63)
         while True:
-            rows = self.binding.all(statement, last, _PAGE)
+            rows = self.binding.all(statement, mark, _PAGE)
             yield from rows
             if len(rows) < _PAGE:
                 return
-            last = rows[-1][0]
+            mark = rows[-1][0]
+
+    # -- in the order of keys ------------------------------------------------------------------
+
+    def range(self, low: Any = None, high: Any = None, *, reverse: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Iterate over the entries with ``low <= key < high`` in the order of keys: int < str < bytes.
+
+        None is no bound. Read page by page.
+
+        >>> kv = KVault(":memory:")
+        >>> kv.update(a=1, b=2, c=3)
+        >>> list(kv.range("a", "c")), list(kv.range("b", reverse=True))
+        ([('a', 1), ('b', 2)], [('c', 3), ('b', 2)])
+        """
+        start: Literal["from", "after"] = "from"
+        while True:
+            bounds = [bound for bound in (low, high) if bound is not None]
+            statement = self._sql.key_page(reverse=reverse, low=None if low is None else start, high=high is not None)
+            rows = self.binding.all(statement, *bounds, _PAGE)
+            for key, value in rows:
+                yield self._sql.key(key), self._unpack(value)
+            if len(rows) < _PAGE:
+                return
+            if reverse:
+                high = self._sql.key(rows[-1][0])
+            else:
+                low, start = self._sql.key(rows[-1][0]), "after"
+
+    def prefix(self, prefix: str | bytes, *, reverse: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Iterate over the entries whose key begins with ``prefix``, of its type, in the order of keys."""
+        return self.range(*_prefix_bounds(prefix), reverse=reverse)
+
+    def first(self) -> tuple[Any, Any]:
+        """Return the ``(key, value)`` of the smallest key; :class:`NotFound` if there is none."""
+        return self._end(reverse=False)
+
+    def last(self) -> tuple[Any, Any]:
+        """Return the ``(key, value)`` of the largest key; :class:`NotFound` if there is none."""
+        return self._end(reverse=True)
+
+    def _end(self, *, reverse: bool) -> tuple[Any, Any]:
+        row = self.binding.one(self._sql.key_page(reverse=reverse, low=None, high=False), 1)
+        if row is None:
+            raise NotFound(f"{self!r} is empty")
+        return self._sql.key(row[0]), self._unpack(row[1])
+
+    def delete_range(self, low: Any = None, high: Any = None) -> int:
+        """Remove the entries with ``low <= key < high``; None is no bound. Return how many there were."""
+        statement = self._sql.delete_range(low=low is not None, high=high is not None)
+        return self.binding.run(statement, *(bound for bound in (low, high) if bound is not None))
+
+
+class _Keys(KeysView[Any]):
+    _mapping: KVault
+
+    def __reversed__(self) -> Iterator[Any]:
+        return reversed(self._mapping)
 
 
 class _Values(ValuesView[Any]):
     _mapping: KVault
 
     def __iter__(self) -> Iterator[Any]:
-        vault = self._mapping
-        return (vault._unpack(value) for _, _, value in vault._rows(vault._sql.items))
+        return (self._mapping._unpack(value) for _, _, value in self._mapping._pages(values=True))
+
+    def __reversed__(self) -> Iterator[Any]:
+        return (self._mapping._unpack(value) for _, _, value in self._mapping._pages(values=True, reverse=True))
 
 
 class _Items(ItemsView[Any, Any]):
     _mapping: KVault
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._pairs(reverse=False)
+
+    def __reversed__(self) -> Iterator[tuple[Any, Any]]:
+        return self._pairs(reverse=True)
+
+    def _pairs(self, *, reverse: bool) -> Iterator[tuple[Any, Any]]:
         vault = self._mapping
-        return ((vault._sql.key(key), vault._unpack(value)) for _, key, value in vault._rows(vault._sql.items))
+        decode = vault._sql.key
+        return ((decode(key), vault._unpack(value)) for _, key, value in vault._pages(values=True, reverse=reverse))
 
 
-class _Statements:
-    """The statements on one table, each compiled for one dialect when it is first needed."""
-
-    def __init__(self, table: Table, dialect: Dialect) -> None:
-        self._table = table
-        self._dialect = dialect
-        self._key = bindparam("of_key", type_=table.c.key.type)
-        decode = table.c.key.type.dialect_impl(dialect).result_processor(dialect, None)
-        self.key: Callable[[Any], Any] = decode or (lambda key: key)
-        values = table.c.value.type
-        self.pickle = isinstance(values, Packed) and values.pickle
-        self.unpack: Callable[[Any], Any] = values.unpack if isinstance(values, Packed) else unpack
-
-    def _statement(self, element: Any, *names: str) -> Statement:
-        return Statement(element, names, self._dialect)
-
-    def _page(self, *columns: Any) -> Statement:
-        table = self._table
-        page = select(table.c.id, *columns).where(table.c.id > bindparam("after", type_=table.c.id.type))
-        return self._statement(page.order_by(table.c.id).limit(bindparam("page", type_=Integer())), "after", "page")
-
-    @cached_property
-    def get(self) -> Statement:
-        return self._statement(select(self._table.c.value).where(self._table.c.key == self._key), "of_key")
-
-    @cached_property
-    def exists(self) -> Statement:
-        return self._statement(select(self._table.c.id).where(self._table.c.key == self._key), "of_key")
-
-    @cached_property
-    def put(self) -> Statement:
-        put = upsert(self._table, self._dialect, "key", ["value", "expires_at"])
-        return self._statement(put, "key", "value")
-
-    @cached_property
-    def delete(self) -> Statement:
-        return self._statement(delete(self._table).where(self._table.c.key == self._key), "of_key")
-
-    @cached_property
-    def pop(self) -> Statement:
-        removal = delete(self._table).where(self._table.c.key == self._key)
-        return self._statement(removal.returning(self._table.c.value), "of_key")
-
-    @cached_property
-    def popitem(self) -> Statement:
-        last = select(func.max(self._table.c.id)).scalar_subquery()
-        removal = delete(self._table).where(self._table.c.id == last)
-        return self._statement(removal.returning(self._table.c.key, self._table.c.value))
-
-    @cached_property
-    def clear(self) -> Statement:
-        return self._statement(delete(self._table))
-
-    @cached_property
-    def count(self) -> Statement:
-        return self._statement(select(func.count()).select_from(self._table))
-
-    @cached_property
-    def first(self) -> Statement:
-        return self._statement(select(self._table.c.id).limit(1))
-
-    @cached_property
-    def keys(self) -> Statement:
-        return self._page(self._table.c.key)
-
-    @cached_property
-    def items(self) -> Statement:
-        return self._page(self._table.c.key, self._table.c.value)
+def _chunks(keys: list[Any]) -> Iterator[list[Any]]:
+    """Cut ``keys`` into lists of a few sizes, so that a few statements serve; the last is filled up by repeating."""
+    for start in range(0, len(keys), _CHUNKS[-1]):
+        some = keys[start : start + _CHUNKS[-1]]
+        size = next(size for size in _CHUNKS if size >= len(some))
+        yield some + some[-1:] * (size - len(some))
 
 
-@lru_cache(maxsize=256)
-def _statements(table: Table, dialect: Dialect) -> _Statements:
-    return _Statements(table, dialect)
+def _prefix_bounds(prefix: str | bytes) -> tuple[Any, Any]:
+    """Return the half-open range of the keys that begin with ``prefix``."""
+    if isinstance(prefix, bytes):
+        # The last byte that can be raised; behind nothing but ff there is no bound.
+        stem = prefix.rstrip(b"\xff")
+        return prefix, stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+    if isinstance(prefix, str):
+        letters = prefix.rstrip(chr(sys.maxunicode))
+        if not letters:
+            return prefix, b""  # the smallest key that is not text
+        # Surrogates are no characters.
+        following = ord(letters[-1]) + 1
+        return prefix, letters[:-1] + chr(0xE000 if following == 0xD800 else following)
+    raise UnsupportedType(f"a prefix is str or bytes, not {type(prefix).__name__}")

@@ -89,9 +89,8 @@ class VectorKVault(Container):
         self._open(binding)
 
     def __repr__(self) -> str:
-        state = "closed" if self._binding is None else repr(self._binding.engine.url)
         name = table_of(self.entity).name
-        return f"<VectorKVault {name!r} dimensions={self.dimensions} metric={self.metric!r} on {state}>"
+        return f"<VectorKVault {name!r} dimensions={self.dimensions} metric={self.metric!r} {self._where()}>"
 
     def _open(self, binding: Binding) -> None:
         options = {"dimensions": self.dimensions, "metric": self.metric}

@@ -16,7 +16,10 @@ BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?
 MARK = "--- end of block ---"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.name)
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path):
     blocks = [(match["code"], match["output"] or "") for match in BLOCK.finditer(page.read_text())]
     script = tmp_path / "page.py"

@@ -11,6 +11,7 @@ import tempfile
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillWaiting
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ import sqlalchemy
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 import kohakuvault
 from kohakuvault import (
@@ -693,6 +695,20 @@ def test_many_threads_may_open_one_new_file_at_once(path):
     assert sorted(vaults[0]) == list(range(8))
 
 
+def test_engines_that_turn_a_new_file_into_wal_at_once_do_not_fail(tmp_path):
+    # SQLite itself answers some of these with "database is locked" at once; hence many rounds.
+    for n in range(25):
+        start = threading.Barrier(8)
+        engines = [kohakuvault.create_engine(tmp_path / f"{n}.db", poolclass=NullPool) for _ in range(8)]
+
+        def work(engine, start=start):
+            start.wait()
+            return pragma(engine, "journal_mode")
+
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(work, engines)) == ["wal"] * 8
+
+
 def test_many_processes_may_open_one_new_file_at_once(path):
     script = "import sys; from kohakuvault import KVault; KVault(sys.argv[1])[int(sys.argv[2])] = True"
     with ThreadPoolExecutor(4) as threads:
@@ -938,6 +954,25 @@ def test_a_file_that_another_program_keeps_locked_cannot_be_opened_until_it_lets
     KVault(engine)["a"] = 1
     assert pragma(engine, "journal_mode") == "wal"
     engine.dispose()
+
+
+def test_opening_a_file_waits_for_readers_that_keep_it_from_changing_to_wal(path):
+    plain(path, "CREATE TABLE theirs (x)")
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM theirs").fetchall()
+    impatient = kohakuvault.create_engine(path, pragmas={"busy_timeout": 20})
+    with pytest.raises(DatabaseBusy):
+        KVault(impatient)
+    with ThreadPoolExecutor(1) as thread:
+        patient = thread.submit(KVault, path)
+        with pytest.raises(StillWaiting):
+            patient.result(0.2)
+        reader.execute("COMMIT")
+        patient.result()["a"] = 1
+    reader.close()
+    impatient.dispose()
+    assert plain(path, "SELECT key FROM kv") == [("a",)]
 
 
 # -- what is no bind --------------------------------------------------------------------------------------

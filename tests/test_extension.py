@@ -437,17 +437,17 @@ def test_many_threads_may_open_connections_at_once(tmp_path, rung):
         for n in range(4)
     ]
 
-    def work(n: int) -> list[str]:
-        versions = []
-        for turn in range(10):
+    def work(n: int) -> list[object]:
+        found = []
+        for turn in range(25):
             with engines[(n + turn) % 4].connect() as connection:
-                versions.append(value(connection, "kv_version()"))
-            # Another library of the application, which opens its own at the same time.
+                found.append((connection.info["kohakuvault.rung"], value(connection, "kv_version()")))
+            # Other code of the application, which opens its own at the same time.
             sqlite3.connect(":memory:").close()
-        return versions
+        return found
 
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(work, range(8))) == [[kohakuvault.__version__] * 10] * 8
+        assert list(threads.map(work, range(8))) == [[(rung, kohakuvault.__version__)] * 25] * 8
     assert is_clean(sqlite3.connect(":memory:"))
 
 

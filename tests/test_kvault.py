@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import textwrap
 from collections import OrderedDict
 
 import numpy as np
@@ -302,6 +305,145 @@ def test_tables_are_apart(bind):
     first["a"], second["a"] = 1, 2
     assert (first["a"], second["a"]) == (1, 2)
     assert KVault(second, "first")["a"] == 1
+
+
+def test_copies_unions_and_reversal(kv):
+    kv.update(b=1, a=2)
+    kv |= {"c": 3}
+    kv |= [("a", 4)]
+    assert kv.copy() == {"b": 1, "a": 4, "c": 3}
+    assert type(kv.copy()) is dict
+    assert kv | {"d": 5} == {"b": 1, "a": 4, "c": 3, "d": 5}
+    assert list(({"z": 0, "b": 9} | kv).items()) == [("z", 0), ("b", 1), ("a", 4), ("c", 3)]
+    assert list(reversed(kv)) == list(reversed(kv.keys())) == ["c", "a", "b"]
+    assert list(reversed(kv.values())) == [3, 4, 1]
+    assert list(reversed(kv.items())) == [("c", 3), ("a", 4), ("b", 1)]
+    assert kv.popitem(last=False) == ("b", 1)
+    assert kv.popitem() == ("c", 3)
+    with pytest.raises(TypeError):
+        kv | [("a", 1)]
+
+
+def test_put_delete_exists_are_methods_too(kv):
+    kv.put("a", 1)
+    assert kv.exists("a")
+    assert kv.delete("a") is True
+    assert kv.delete("a") is False
+    assert not kv.exists("a")
+
+
+def test_many_at_once(kv):
+    kv.put_many((f"key:{number}", number) for number in range(1500))
+    keys = [f"key:{number}" for number in range(-5, 1500, 3)]
+    assert kv.get_many(keys) == [None, None] + [int(key[4:]) for key in keys[2:]]
+    assert kv.get_many(["key:1", b"key:1", 1, "key:1"], default="none") == [1, "none", "none", 1]
+    assert kv.get_many([]) == []
+    assert kv.delete_many(keys) == len(keys) - 2
+    assert kv.delete_many([]) == 0
+    assert len(kv) == 1500 - (len(keys) - 2)
+    with pytest.raises(UnsupportedType):
+        kv.delete_many(["key:0", 1.5])
+    with pytest.raises(UnsupportedType):
+        kv.put_many([("x", 1), ("y", object())])
+    assert "x" not in kv
+
+
+ORDERED = [
+    -(2**63),
+    -1,
+    0,
+    7,
+    "",
+    "a",
+    "ab",
+    "a\ud7ff",
+    "a\ue000",
+    "b",
+    "\U0010ffff",
+    b"",
+    b"a",
+    b"a\xff",
+    b"a\xff\xff",
+    b"b",
+]
+
+
+def test_ranges_and_prefixes_follow_the_order_of_keys(kv):
+    for key in ORDERED[::-1]:
+        kv[key] = repr(key)
+    assert [key for key, _ in kv.range()] == ORDERED
+    assert [key for key, _ in kv.range(reverse=True)] == ORDERED[::-1]
+    for low in (None, *ORDERED):
+        for high in (None, *ORDERED):
+            start = 0 if low is None else ORDERED.index(low)
+            stop = len(ORDERED) if high is None else ORDERED.index(high)
+            assert list(kv.range(low, high)) == [(key, repr(key)) for key in ORDERED[start:stop]]
+            assert [key for key, _ in kv.range(low, high, reverse=True)] == ORDERED[start:stop][::-1]
+    for prefix in ("", "a", "a\ud7ff", "\U0010ffff", "x", b"", b"a", b"a\xff", b"\xff"):
+        expected = [key for key in ORDERED if type(key) is type(prefix) and key.startswith(prefix)]
+        assert [key for key, _ in kv.prefix(prefix)] == expected
+        assert [key for key, _ in kv.prefix(prefix, reverse=True)] == expected[::-1]
+    assert kv.first() == (ORDERED[0], repr(ORDERED[0]))
+    assert kv.last() == (ORDERED[-1], repr(ORDERED[-1]))
+    assert kv.delete_range("a", b"a") == 7
+    assert [key for key, _ in kv.range()] == ORDERED[:5] + ORDERED[12:]
+    assert kv.delete_range(high=0) == 2
+    assert kv.delete_range() == len(kv) + 7
+    for empty in (kv.first, kv.last):
+        with pytest.raises(NotFound, match="empty"):
+            empty()
+    with pytest.raises(UnsupportedType, match="prefix"):
+        kv.prefix(1)
+
+
+def test_ranges_have_no_limit(kv):
+    kv.put_many((number, None) for number in range(3500))
+    assert [key for key, _ in kv.range()] == list(range(3500))
+    assert [key for key, _ in kv.range(5, 3400, reverse=True)] == list(range(3399, 4, -1))
+
+
+def test_atomic_operations(kv):
+    assert kv.add("a", 1) is True
+    assert kv.add("a", 2) is False
+    assert kv["a"] == 1
+    assert kv.incr("a") == 2
+    assert kv.incr("new", 5, default=10) == 15
+    assert kv.decr("new", 0.5) == 14.5
+    assert kv.incr("big", 2**70) == 2**70
+    assert kv.replace("a", 2, "two") is True
+    assert kv.replace("a", 2, "three") is False
+    assert kv.replace("a", "two", None) is True
+    assert kv.replace("a", False, 1) is False
+    assert kv.replace("missing", None, 1) is False
+    assert kv.copy() == {"a": None, "new": 14.5, "big": 2**70}
+    for key, delta in [("a", 1), ("new", "1"), ("new", True)]:
+        with pytest.raises(UnsupportedType, match="incr"):
+            kv.incr(key, delta)
+    assert kv["new"] == 14.5
+
+
+COUNTING = """
+    import sys
+    from kohakuvault import KVault
+    kv = KVault(sys.argv[1])
+    print(kv.add("winner", sys.argv[2]), flush=True)
+    for i in range(200):
+        kv.incr("count")
+        while not kv.replace("swapped", old := kv["swapped"], old + 1):
+            pass
+"""
+
+
+def test_atomic_operations_between_processes_lose_nothing(url):
+    kv = KVault(url)
+    kv["swapped"] = 0
+    command = [sys.executable, "-c", textwrap.dedent(COUNTING), url.render_as_string(hide_password=False)]
+    processes = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in "ab"]
+    won = [process.communicate(timeout=100)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(won) == ["False", "True"]
+    assert kv["winner"] == "ab"[won.index("True")]
+    assert (kv["count"], kv["swapped"]) == (400, 400)
 
 
 operations = st.lists(

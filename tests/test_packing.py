@@ -266,6 +266,17 @@ def test_a_context_of_decimal_changes_nothing():
             unpack(b"\x07\xc7\x03\x08xyz")
 
 
+@settings(max_examples=200, deadline=None)
+@given(elements=st.lists(hashables, max_size=8), rng=st.randoms())
+def test_equal_sets_are_equal_bytes(elements, rng):
+    """As they must be where stored values are compared."""
+    unique = list({(type(x), x): x for x in elements if x not in {0, 1}}.values())
+    unique = [x for x in unique if all(type(x) is type(y) or x != y for y in unique)]
+    shuffled = rng.sample(unique, len(unique))
+    assert pack([set(unique), 1]) == pack([set(shuffled), 1])
+    assert pack({frozenset(unique): {2}}) == pack({frozenset(shuffled): {2}})
+
+
 def test_an_array_that_is_read_is_new_and_writable():
     array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     for read in (unpack(pack(array)), unpack(pack({"a": array}))["a"]):
@@ -298,6 +309,8 @@ def test_an_array_that_is_read_is_new_and_writable():
         (np.arange(2, dtype="<i2"), "0a 03 3c6932 01 0200000000000000 0000 0100"),
         (np.int16(1), "0c 03 3c6932 00 0100"),
         ({5}, "07 92 c70005 05"),
+        ({"b", -1, 3, "a"}, "07 95 c70005 03 a161 a162 ff"),
+        (Cbor({300, 1}), "08 d90102 82 01 19012c"),
         (frozenset([5]), "07 92 c70006 05"),
         (1j, "07 d807 0000000000000000 000000000000f03f"),
         (Decimal("1.0"), "07 c70308 312e30"),
@@ -391,7 +404,8 @@ def test_cbor_is_that_of_cbor2(value):
     packed = pack_cbor(value)
     assert same(unpack_cbor(packed), value)
     assert same(unpack(pack(Cbor(value))), value)
-    assert packed == cbor2.dumps(value)
+    if b"\xd9\x01\x02" not in packed:  # a set, whose order is free
+        assert packed == cbor2.dumps(value)
     assert same(unpack_cbor(cbor2.dumps(value)), value)
     assert same(unpack_cbor(cbor2.dumps(value, canonical=True)), cbor2.loads(cbor2.dumps(value, canonical=True)))
     assert same(cbor2.loads(packed), value)

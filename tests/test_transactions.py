@@ -9,6 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 import sqlalchemy
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 import kohakuvault
@@ -484,3 +485,10 @@ def test_a_killed_process_leaves_the_old_or_the_new_state(url):
         assert values[0] == kv["i"]
         column[:] = [0] * 5000
         kv["i"] = 0
+
+
+def test_another_kind_of_database_is_refused_by_name(engine, monkeypatch):
+    monkeypatch.setattr(engine, "dialect", DefaultDialect())
+    engine.dialect.name = "oracle"
+    with pytest.raises(InvalidArgument, match="not on oracle"):
+        KVault(engine)

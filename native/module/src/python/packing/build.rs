@@ -5,7 +5,6 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyList, PySet, PyTuple};
 
-use super::cbor_writer::SET;
 use super::classes::classes;
 
 /// What is put together.
@@ -54,7 +53,7 @@ impl<'py> Builder<'py> {
     /// Whether the next value has to be hashable.
     pub(super) fn wants_hashable(&self) -> bool {
         self.frames.last().is_some_and(|frame| match frame.kind {
-            Kind::Set | Kind::FrozenSet | Kind::Tag(SET) | Kind::Dict { key: None, .. } => true,
+            Kind::Set | Kind::FrozenSet | Kind::Dict { key: None, .. } => true,
             Kind::Dict { .. } => false,
             Kind::List | Kind::Tuple | Kind::Tag(_) => frame.hashable,
         })
@@ -111,14 +110,10 @@ impl<'py> Builder<'py> {
     /// Ends the innermost container, which must be one whose items were not counted.
     pub(super) fn close(&mut self) -> PyResult<Bound<'py, PyAny>> {
         match self.frames.pop() {
-            Some(
-                frame @ Frame {
-                    left: None,
-                    kind: Kind::List | Kind::Tuple | Kind::Dict { key: None, .. },
-                    ..
-                },
-            ) => self.finish(frame),
-            _ => Err(PyValueError::new_err("a container is ended where none can end")),
+            // A key without a value.
+            Some(Frame { kind: Kind::Dict { key: Some(_), .. }, .. }) | None => Err(misplaced_end()),
+            Some(frame @ Frame { left: None, .. }) => self.finish(frame),
+            Some(_) => Err(misplaced_end()),
         }
     }
 
@@ -133,18 +128,13 @@ impl<'py> Builder<'py> {
             Kind::FrozenSet => PyFrozenSet::new(py, items)?.into_any(),
             Kind::Tag(tag) => {
                 let content = PyTuple::new(py, items)?.get_item(0)?;
-                if tag == SET {
-                    // The content had to be hashable, so an array has become a tuple.
-                    let elements = content.cast_into::<PyTuple>()?;
-                    if frame.hashable {
-                        PyFrozenSet::new(py, elements)?.into_any()
-                    } else {
-                        PySet::new(py, elements)?.into_any()
-                    }
-                } else {
-                    classes(py)?.cbor_untag.bind(py).call1((tag, content))?
-                }
+                classes(py)?.cbor_untag.bind(py).call1((tag, content))?
             }
         })
     }
+}
+
+#[cold]
+fn misplaced_end() -> PyErr {
+    PyValueError::new_err("a container is ended where none can end")
 }

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyString};
 
 use super::build::{Builder, Kind};
-use super::cbor_writer::{NEGATIVE_BIG_INT, POSITIVE_BIG_INT};
+use super::cbor_writer::{NEGATIVE_BIG_INT, POSITIVE_BIG_INT, SET};
 use super::errors::as_corrupt;
 use super::msgpack_reader::malformed;
 use super::{keys, number};
@@ -40,6 +40,12 @@ fn read_value<'py>(source: &Bound<'py, PyBytes>, start: usize) -> PyResult<Bound
                     return Err(PyValueError::new_err("a big int is not bytes"));
                 };
                 Some(number::unsigned_of(py, &bytes, tag == NEGATIVE_BIG_INT)?)
+            }
+            Token::Tag(SET) => {
+                let Token::Array(count) = reader.next_token().map_err(malformed)? else {
+                    return Err(PyValueError::new_err("a set is not an array"));
+                };
+                builder.open(if builder.wants_hashable() { Kind::FrozenSet } else { Kind::Set }, count)?
             }
             Token::Tag(tag) => builder.open(Kind::Tag(tag), Some(1))?,
             Token::Break => Some(builder.close()?),

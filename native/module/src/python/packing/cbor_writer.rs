@@ -20,6 +20,10 @@ pub(super) struct Writer<'a> {
 }
 
 impl Encoding for Writer<'_> {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
     fn none(&mut self) {
         cbor::write_null(self.out);
     }
@@ -87,9 +91,10 @@ impl Encoding for Writer<'_> {
         let py = value.py();
         let is_set = value.is_exact_instance_of::<PySet>();
         if is_set || hashable && value.is_exact_instance_of::<PyFrozenSet>() {
-            let elements = py.get_type::<PyTuple>().call1((value,))?;
+            let elements = py.get_type::<PyTuple>().call1((value,))?.cast_into::<PyTuple>()?;
             cbor::write_head(self.out, Major::Tag, SET);
-            return Ok(Written::Head { items: PyTuple::new(py, [elements])?, hashable: true });
+            cbor::write_head(self.out, Major::Array, elements.len() as u64);
+            return Ok(Written::Set(elements));
         }
         let tagged = classes(py)?.cbor_tag.bind(py).call1((value,))?;
         if tagged.is_none() {

@@ -27,6 +27,10 @@ fn too_long(py: Python<'_>, error: TooLong) -> PyErr {
 }
 
 impl Encoding for Writer<'_> {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
     fn none(&mut self) {
         msgpack::write_nil(self.out);
     }
@@ -100,7 +104,7 @@ impl Writer<'_> {
             let mutable = value.is_exact_instance_of::<PySet>();
             let mark = if mutable { extension::SET } else { extension::FROZENSET };
             self.marked(mark, items.len(), py)?;
-            return Ok(Some(Written::Head { items, hashable: true }));
+            return Ok(Some(Written::Set(items)));
         }
         if class.is(&classes.ndarray) || is_numpy_scalar(&class)? {
             return self.array(value, class.is(&classes.ndarray));

@@ -10,6 +10,8 @@ use super::errors::{changed, surrogates, too_deep};
 
 /// What writes the values that are visited.
 pub(super) trait Encoding {
+    /// All that is written.
+    fn buffer(&mut self) -> &mut Vec<u8>;
     fn none(&mut self);
     fn bool(&mut self, value: bool);
     fn int(&mut self, value: i64);
@@ -35,6 +37,8 @@ pub(super) enum Written<'py> {
         items: Bound<'py, PyTuple>,
         hashable: bool,
     },
+    /// The head of a set; its elements are to follow, in the order of their bytes.
+    Set(Bound<'py, PyTuple>),
 }
 
 /// Writes a value.
@@ -56,9 +60,26 @@ pub(super) fn walk<E: Encoding>(out: &mut E, value: &Bound<'_, PyAny>) -> PyResu
 
 /// A container whose head is written, and some of its items.
 enum Frame<'py> {
-    List { list: Bound<'py, PyList>, next: usize, count: usize },
-    Tuple { items: Bound<'py, PyTuple>, next: usize, hashable: bool },
-    Dict { dict: Bound<'py, PyDict>, entries: Entries, value: Option<Bound<'py, PyAny>> },
+    List {
+        list: Bound<'py, PyList>,
+        next: usize,
+        count: usize,
+    },
+    Tuple {
+        items: Bound<'py, PyTuple>,
+        next: usize,
+        hashable: bool,
+    },
+    /// Equal sets become equal bytes, whatever order Python has their elements in.
+    Set {
+        items: Bound<'py, PyTuple>,
+        starts: Vec<usize>,
+    },
+    Dict {
+        dict: Bound<'py, PyDict>,
+        entries: Entries,
+        value: Option<Bound<'py, PyAny>>,
+    },
 }
 
 /// Writes a value, or the head of a container.
@@ -106,7 +127,11 @@ fn begin<'py, E: Encoding>(
             Written::Head { items, hashable } if !items.is_empty() => {
                 return Ok(Some(Frame::Tuple { items, next: 0, hashable }));
             }
-            Written::Head { .. } | Written::Whole => {}
+            Written::Set(items) if !items.is_empty() => {
+                let starts = Vec::with_capacity(items.len());
+                return Ok(Some(Frame::Set { items, starts }));
+            }
+            Written::Head { .. } | Written::Set(_) | Written::Whole => {}
         }
     }
     Ok(None)
@@ -135,6 +160,15 @@ impl Frame<'_> {
                     }
                 }
             }
+            Self::Set { items, starts } => {
+                while let Ok(item) = items.get_borrowed_item(starts.len()) {
+                    starts.push(out.buffer().len());
+                    if let Some(inner) = begin(out, &item, true)? {
+                        return Ok(Some(inner));
+                    }
+                }
+                sort(out.buffer(), starts);
+            }
             Self::Dict { dict, entries, value } => {
                 if let Some(value) = value.take()
                     && let Some(inner) = begin(out, &value, false)?
@@ -153,6 +187,23 @@ impl Frame<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+/// Sorts what was written from the given places on, each of which begins an item.
+fn sort(out: &mut Vec<u8>, starts: &[usize]) {
+    let (Some(&first), true) = (starts.first(), starts.len() > 1) else { return };
+    let end = out.len();
+    let written = out.split_off(first);
+    let ends = starts.iter().skip(1).copied().chain([end]);
+    let mut items: Vec<&[u8]> = starts
+        .iter()
+        .zip(ends)
+        .map(|(&start, end)| written.get(start - first..end - first).unwrap_or_default())
+        .collect();
+    items.sort_unstable();
+    for item in items {
+        out.extend_from_slice(item);
     }
 }
 

@@ -1,0 +1,117 @@
+"""Where a container's statements run: a path, URL, Engine, Connection, Session or another container."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Any, Protocol
+
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.orm import Session, scoped_session
+
+from .. import engine as engines
+from ..errors import InvalidArgument
+from .base import Binding
+from .joined import JoinedBinding
+from .on_engine import EngineBinding
+
+__all__ = ["Bind", "Binding", "bind_to"]
+
+
+class _Bound(Protocol):
+    """Anything that has a binding: every container."""
+
+    @property
+    def binding(self) -> Binding: ...
+
+
+Bind = str | os.PathLike[str] | URL | Engine | Connection | Session | scoped_session[Any] | _Bound
+
+
+def bind_to(bind: Bind) -> Binding:
+    """Return the binding for what a container was given as ``bind``.
+
+    The same path in one process is the same engine; ``":memory:"`` is a new database each time.
+    """
+    if isinstance(bind, Engine):
+        return _of_engine(bind)
+    if isinstance(bind, (Connection, Session, scoped_session)):
+        joined = JoinedBinding(bind)
+        _check_dialect(joined.engine)
+        return joined
+    if isinstance(bind, (str, os.PathLike, URL)):
+        return _of_path(bind)
+    binding = getattr(bind, "binding", None)
+    if isinstance(binding, Binding):
+        return binding
+    hint = ""
+    if hasattr(bind, "sync_engine") or hasattr(bind, "sync_session"):
+        hint = "; from async code use await session.run_sync(lambda session: …)"
+    raise InvalidArgument(
+        "bind must be a path, URL, Engine, Connection, Session or another container, "
+        f"not {type(bind).__module__}.{type(bind).__name__}{hint}"
+    )
+
+
+# -- one binding per engine, one engine per path ---------------------------------------------------
+
+# Reentrant: a finaliser may run while it is held.
+_lock = threading.RLock()
+_by_engine: weakref.WeakValueDictionary[int, EngineBinding] = weakref.WeakValueDictionary()
+_by_path: weakref.WeakValueDictionary[str, EngineBinding] = weakref.WeakValueDictionary()
+
+
+def _of_engine(engine: Engine) -> EngineBinding:
+    _check_dialect(engine)
+    with _lock:
+        binding = _by_engine.get(id(engine))
+        if binding is None or binding.engine is not engine:
+            binding = _by_engine[id(engine)] = EngineBinding(engine)
+        return binding
+
+
+def _check_dialect(engine: Engine) -> None:
+    if not isinstance(engine.dialect, (SQLiteDialect, PGDialect)):
+        raise InvalidArgument(
+            f"containers run on SQLite, PostgreSQL and what speaks its protocol, not on {engine.dialect.name}"
+        )
+
+
+def _of_path(path: str | os.PathLike[str] | URL) -> EngineBinding:
+    key = _path_key(path)
+    with _lock:
+        binding = _by_path.get(key) if key else None
+        if binding is None:
+            engine = engines.create_engine(path)
+            binding = _of_engine(engine)
+            # Nobody else has this engine: when the last container is gone, so are its connections.
+            weakref.finalize(binding, engine.dispose)
+            if key:
+                _by_path[key] = binding
+        return binding
+
+
+def _path_key(path: str | os.PathLike[str] | URL) -> str:
+    """Return what tells databases apart, or "" for one in memory, which nobody else can open."""
+    url = engines.as_url(path)
+    if url.get_backend_name() == "sqlite":
+        if engines.is_memory(url):
+            return ""
+        url = url.set(database=os.path.realpath(url.database or ""))
+        if url.get_driver_name() == "pysqlite":
+            url = url.set(drivername="sqlite")
+    return url.render_as_string(hide_password=False)
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.RLock()
+    for binding in list(_by_engine.values()):
+        binding.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
