@@ -43,7 +43,7 @@ pub(super) enum Written<'py> {
 
 /// Writes a value.
 pub(super) fn walk<E: Encoding>(out: &mut E, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Some(outermost) = begin(out, value, false)? else { return Ok(()) };
+    let Some(outermost) = Frame::of(begin(out, value, false)?, value) else { return Ok(()) };
     let mut frames = Vec::with_capacity(4);
     frames.push(outermost);
     while let Some(frame) = frames.last_mut() {
@@ -56,6 +56,62 @@ pub(super) fn walk<E: Encoding>(out: &mut E, value: &Bound<'_, PyAny>) -> PyResu
         }
     }
     Ok(())
+}
+
+/// How far a value is written. Small, because it is returned for every leaf.
+enum Begun<'py> {
+    Whole,
+    List(usize),
+    Dict(usize),
+    Tuple { hashable: bool },
+    Other(Bound<'py, PyTuple>, bool),
+    Set(Bound<'py, PyTuple>),
+}
+
+/// Writes a value, or the head of a container that has items.
+#[inline]
+fn begin<'py, E: Encoding>(out: &mut E, value: &Bound<'py, PyAny>, hashable: bool) -> PyResult<Begun<'py>> {
+    let py = value.py();
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        out.text(text.to_str().map_err(|error| surrogates(py, &error))?, py)?;
+    } else if let Ok(number) = value.cast_exact::<PyInt>() {
+        match number.extract() {
+            Ok(number) => out.int(number),
+            Err(_) => out.big_int(number)?,
+        }
+    } else if let Ok(number) = value.cast_exact::<PyFloat>() {
+        out.float(number.value());
+    } else if let Ok(dict) = value.cast_exact::<PyDict>() {
+        let count = dict.len();
+        out.dict(count, py)?;
+        if count > 0 {
+            return Ok(Begun::Dict(count));
+        }
+    } else if let Ok(list) = value.cast_exact::<PyList>() {
+        let count = list.len();
+        out.list(count, py)?;
+        if count > 0 {
+            return Ok(Begun::List(count));
+        }
+    } else if value.is_none() {
+        out.none();
+    } else if let Ok(value) = value.cast_exact::<PyBool>() {
+        out.bool(value.is_true());
+    } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+        out.bytes(bytes)?;
+    } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+        out.tuple(tuple, hashable)?;
+        if !tuple.is_empty() {
+            return Ok(Begun::Tuple { hashable });
+        }
+    } else {
+        return Ok(match out.other(value, hashable)? {
+            Written::Head { items, hashable } if !items.is_empty() => Begun::Other(items, hashable),
+            Written::Set(items) if !items.is_empty() => Begun::Set(items),
+            Written::Head { .. } | Written::Set(_) | Written::Whole => Begun::Whole,
+        });
+    }
+    Ok(Begun::Whole)
 }
 
 /// A container whose head is written, and some of its items.
@@ -82,62 +138,29 @@ enum Frame<'py> {
     },
 }
 
-/// Writes a value, or the head of a container.
-#[inline]
-fn begin<'py, E: Encoding>(
-    out: &mut E,
-    value: &Bound<'py, PyAny>,
-    hashable: bool,
-) -> PyResult<Option<Frame<'py>>> {
-    let py = value.py();
-    if let Ok(text) = value.cast_exact::<PyString>() {
-        out.text(text.to_str().map_err(|error| surrogates(py, &error))?, py)?;
-    } else if let Ok(number) = value.cast_exact::<PyInt>() {
-        match number.extract() {
-            Ok(number) => out.int(number),
-            Err(_) => out.big_int(number)?,
-        }
-    } else if let Ok(number) = value.cast_exact::<PyFloat>() {
-        out.float(number.value());
-    } else if let Ok(dict) = value.cast_exact::<PyDict>() {
-        let count = dict.len();
-        out.dict(count, py)?;
-        if count > 0 {
-            return Ok(Some(Frame::Dict { dict: dict.clone(), entries: Entries::new(count), value: None }));
-        }
-    } else if let Ok(list) = value.cast_exact::<PyList>() {
-        let count = list.len();
-        out.list(count, py)?;
-        if count > 0 {
-            return Ok(Some(Frame::List { list: list.clone(), next: 0, count }));
-        }
-    } else if value.is_none() {
-        out.none();
-    } else if let Ok(value) = value.cast_exact::<PyBool>() {
-        out.bool(value.is_true());
-    } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-        out.bytes(bytes)?;
-    } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-        out.tuple(tuple, hashable)?;
-        if !tuple.is_empty() {
-            return Ok(Some(Frame::Tuple { items: tuple.clone(), next: 0, hashable }));
-        }
-    } else {
-        match out.other(value, hashable)? {
-            Written::Head { items, hashable } if !items.is_empty() => {
-                return Ok(Some(Frame::Tuple { items, next: 0, hashable }));
+impl<'py> Frame<'py> {
+    /// The frame of a container that is begun; `None` for what is whole.
+    #[inline]
+    fn of(begun: Begun<'py>, value: &Bound<'py, PyAny>) -> Option<Self> {
+        Some(match begun {
+            Begun::Whole => return None,
+            Begun::List(count) => Self::List { list: value.cast::<PyList>().ok()?.clone(), next: 0, count },
+            Begun::Dict(count) => Self::Dict {
+                dict: value.cast::<PyDict>().ok()?.clone(),
+                entries: Entries::new(count),
+                value: None,
+            },
+            Begun::Tuple { hashable } => {
+                Self::Tuple { items: value.cast::<PyTuple>().ok()?.clone(), next: 0, hashable }
             }
-            Written::Set(items) if !items.is_empty() => {
+            Begun::Other(items, hashable) => Self::Tuple { items, next: 0, hashable },
+            Begun::Set(items) => {
                 let starts = Vec::with_capacity(items.len());
-                return Ok(Some(Frame::Set { items, starts }));
+                Self::Set { items, starts }
             }
-            Written::Head { .. } | Written::Set(_) | Written::Whole => {}
-        }
+        })
     }
-    Ok(None)
-}
 
-impl Frame<'_> {
     /// Writes the items up to the next container, which is begun and returned; `None` at the end.
     #[inline]
     fn advance<E: Encoding>(&mut self, out: &mut E) -> PyResult<Option<Self>> {
@@ -147,41 +170,49 @@ impl Frame<'_> {
                     // Code that runs meanwhile (pickling, other threads) may shorten the list.
                     let item = list.get_item(*next).map_err(|_| changed(list))?;
                     *next += 1;
-                    if let Some(inner) = begin(out, &item, false)? {
-                        return Ok(Some(inner));
+                    match begin(out, &item, false)? {
+                        Begun::Whole => {}
+                        begun => return Ok(Self::of(begun, &item)),
                     }
                 }
             }
             Self::Tuple { items, next, hashable } => {
                 while let Ok(item) = items.get_borrowed_item(*next) {
                     *next += 1;
-                    if let Some(inner) = begin(out, &item, *hashable)? {
-                        return Ok(Some(inner));
+                    match begin(out, &item, *hashable)? {
+                        Begun::Whole => {}
+                        begun => return Ok(Self::of(begun, &item)),
                     }
                 }
             }
             Self::Set { items, starts } => {
                 while let Ok(item) = items.get_borrowed_item(starts.len()) {
                     starts.push(out.buffer().len());
-                    if let Some(inner) = begin(out, &item, true)? {
-                        return Ok(Some(inner));
+                    match begin(out, &item, true)? {
+                        Begun::Whole => {}
+                        begun => return Ok(Self::of(begun, &item)),
                     }
                 }
                 sort(out.buffer(), starts);
             }
             Self::Dict { dict, entries, value } => {
-                if let Some(value) = value.take()
-                    && let Some(inner) = begin(out, &value, false)?
-                {
-                    return Ok(Some(inner));
+                if let Some(value) = value.take() {
+                    match begin(out, &value, false)? {
+                        Begun::Whole => {}
+                        begun => return Ok(Self::of(begun, &value)),
+                    }
                 }
                 while let Some((key, item)) = entries.next(dict)? {
-                    if let Some(inner) = begin(out, &key, true)? {
-                        *value = Some(item);
-                        return Ok(Some(inner));
+                    match begin(out, &key, true)? {
+                        Begun::Whole => {}
+                        begun => {
+                            *value = Some(item);
+                            return Ok(Self::of(begun, &key));
+                        }
                     }
-                    if let Some(inner) = begin(out, &item, false)? {
-                        return Ok(Some(inner));
+                    match begin(out, &item, false)? {
+                        Begun::Whole => {}
+                        begun => return Ok(Self::of(begun, &item)),
                     }
                 }
             }
