@@ -691,7 +691,6 @@ WRAPS = {
     "tuple": lambda x: (x,),
     "dict": lambda x: {"k": x},
     "frozenset": lambda x: frozenset([x]),
-    "key": lambda x: {(x,): 1} if not isinstance(x, dict) else (x,),
 }
 
 
@@ -737,6 +736,15 @@ def test_what_is_written_is_read_on_any_stack_and_deeper_is_a_named_error(wrap, 
     in_small_thread(both)
     with pytest.raises(InvalidArgument, match="512"):
         pack(WRAPS[wrap](value))
+
+
+@pytest.mark.parametrize("wrap", ["tuple", "frozenset"])
+def test_keys_are_as_deep(wrap):
+    value = {deep(MAX_DEPTH - 1, WRAPS[wrap], 1): 1}
+    in_small_thread(lambda: unpack(pack(value)))
+    in_small_thread(lambda: unpack(pack(Cbor(value))))
+    with pytest.raises(InvalidArgument, match="512"):
+        pack([value])
 
 
 @pytest.mark.parametrize("innermost", [1, 2**70, "x"])
