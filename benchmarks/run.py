@@ -1,9 +1,9 @@
-"""Speed beside the raw driver, numpy and sqlite-vec, in one run: ``make bench``.
+"""Speed beside the raw driver, numpy, sqlite-vec and MessagePack packages, in one run: ``make bench``.
 
 Each row is the median of several rounds in which ours and the peers take turns, so that a noisy machine
 slows all of them. The ratio is ours to the peer's time: below 1 is faster.
 
-    python benchmarks/run.py [--only kv|columns|vectors] [--rows 100000]
+    python benchmarks/run.py [--only packing|kv|columns|vectors] [--rows 100000]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from rich.table import Table
 import kohakuvault
 from kohakuvault import ColumnVault, KVault, VectorKVault, doctor
 from kohakuvault.extension import open_with
+from kohakuvault.packing import pack, unpack
 
 sys.path.insert(0, str(Path(__file__).parent))
 from clustered import clustered
@@ -83,6 +85,42 @@ def raw(path: Path) -> sqlite3.Connection:
     for name, value in kohakuvault.engine.PRAGMAS.items():
         connection.execute(f"PRAGMA {name}={value}")
     return connection
+
+
+def bench_packing(report: Report) -> None:
+    """Values to bytes and back, in memory; beside packages that lose types."""
+    small = {"id": 5, "data": "value_5"}
+    user = {"id": 5, "name": "Alice", "score": 1.5, "tags": ["a", "b"], "ok": True, "nested": {"x": [1, 2, 3]}}
+    values = {"small dict": (small, 5000), "nested dict": (user, 2000), "1000 nested dicts": ([user] * 1000, 3)}
+    for name, (value, inner) in values.items():
+        data = pack(value)
+        packers: dict[str, Run] = {"pack": partial(pack, value)}
+        unpackers: dict[str, Run] = {"unpack": partial(unpack, data)}
+        for peer, (encode, decode) in messagepack_peers().items():
+            packers[peer] = partial(encode, value)
+            unpackers[peer] = partial(decode, encode(value))
+        report.add(f"pack, {name}", medians(packers, 25, inner), "≤ 0.41 µs" if value is small else "")
+        report.add(f"unpack, {name}", medians(unpackers, 25, inner), "≤ 0.62 µs" if value is small else "")
+
+
+def messagepack_peers() -> dict[str, tuple[Callable[..., bytes], Callable[..., object]]]:
+    """Return the MessagePack packages that are installed: how each packs and unpacks."""
+    import msgpack
+
+    peers = {"msgpack": (msgpack.packb, msgpack.unpackb)}
+    try:
+        import ormsgpack
+
+        peers["ormsgpack"] = (ormsgpack.packb, ormsgpack.unpackb)
+    except ImportError:
+        pass
+    try:
+        import msgspec
+
+        peers["msgspec"] = (msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode)
+    except ImportError:
+        pass
+    return peers
 
 
 def bench_kv(report: Report, folder: Path) -> None:
@@ -153,11 +191,11 @@ def bench_columns(report: Report, folder: Path) -> None:
         scratch.execute("INSERT INTO t VALUES (?)", (pack(),))
         return time.perf_counter() - start
 
-    for values, name, pack in (
+    for values, name, to_bytes in (
         (numbers, "list", lambda: np.array(numbers, dtype="<i8").tobytes()),
         (array, "array", array.tobytes),
     ):
-        rounds = [(extend(values), insert_blob(pack)) for _ in range(9)]
+        rounds = [(extend(values), insert_blob(to_bytes)) for _ in range(9)]
         taken, peer = (statistics.median(times) for times in zip(*rounds, strict=True))
         target = "≥ 20 M/s" if name == "list" else ""
         found = {"extend": taken, "numpy, one blob, raw cursor": peer}
@@ -213,12 +251,14 @@ def sqlite_vec(documents: np.ndarray) -> Callable[[np.ndarray], object] | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["kv", "columns", "vectors"])
+    parser.add_argument("--only", choices=["packing", "kv", "columns", "vectors"])
     parser.add_argument("--rows", type=int, default=100_000, help="vectors (default 100000)")
     options = parser.parse_args()
     report = Report()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if options.only in (None, "packing"):
+            bench_packing(report)
         if options.only in (None, "kv"):
             bench_kv(report, folder)
         if options.only in (None, "columns"):

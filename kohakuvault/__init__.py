@@ -20,10 +20,12 @@ from .errors import (
     UnsupportedType,
 )
 from .kvault import KVault
+from .packing import Cbor, Json, MsgPack, Pickle
 from .vectors import VectorKVault
 
 __all__ = [
     "CannotOpen",
+    "Cbor",
     "Column",
     "ColumnVault",
     "CorruptValue",
@@ -32,10 +34,13 @@ __all__ = [
     "ExtensionUnavailable",
     "InvalidArgument",
     "InvalidDatabase",
+    "Json",
     "KVault",
     "KohakuVaultError",
+    "MsgPack",
     "NotFound",
     "OutOfRange",
+    "Pickle",
     "ReadOnlyDatabase",
     "SchemaMismatch",
     "UnsupportedType",

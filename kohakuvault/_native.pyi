@@ -1,4 +1,4 @@
-"""The Rust half of KohakuVault: packed blocks, vector distances, exact nearest neighbours.
+"""The Rust half of KohakuVault: packed blocks and values, vector distances, exact nearest neighbours.
 
 The same file is a SQLite extension (entry point ``sqlite3_native_init``) with the SQL functions
 ``kv_version()``, ``kv_cosine_distance(a, b)``, ``kv_l2_distance(a, b)``, ``kv_l1_distance(a, b)``,
@@ -185,3 +185,50 @@ def l1_distance(a: _Vector | None, b: _Vector | None, /) -> float | None:
 
 def hamming_distance(a: _Vector | None, b: _Vector | None, /) -> float | None:
     """Number of dimensions where exactly one is above zero, for ``create_function``; None for None."""
+
+def pack(value: Any, allow_pickle: bool = False, encoding: str | None = None) -> bytes:
+    """Return ``value`` as one tag byte and its payload.
+
+    Parameters
+    ----------
+    value
+        ``bytes``, ``bytearray``, ``memoryview`` (of bytes, one-dimensional), ``str``, ``bool``, ``int`` of any size,
+        ``float``, ``complex``, ``None``; ``dict``, ``list``, ``tuple``, ``set``, ``frozenset`` of these, nested up
+        to 512 deep; ``datetime``, ``date``, ``time``, ``timedelta``, ``timezone``, ``ZoneInfo``; ``UUID``,
+        ``Decimal``, ``Fraction``; numpy arrays and scalars of bool, integer, float, complex, datetime and
+        fixed-width string dtypes. Or one of the wrappers of :mod:`kohakuvault.packing`.
+    allow_pickle
+        Store any other object as a pickle.
+    encoding
+        ``"msgpack"``, ``"cbor"``, ``"json"`` or ``"pickle"`` for what has no wrapper.
+
+    Raises
+    ------
+    UnsupportedType
+        (a ``TypeError``) for any other type, subclasses of these included, because they would not come
+        back as the same type.
+    InvalidArgument
+        (a ``ValueError``) for text with lone surrogates, for nesting that is too deep or cyclic, and for a
+        container that is changed meanwhile.
+    """
+
+def unpack(data: Buffer, allow_pickle: bool = False) -> Any:
+    """Return the value that :func:`pack` made ``data`` from.
+
+    Raises
+    ------
+    CorruptValue
+        when ``data`` cannot have been written by :func:`pack`, or has a pickle that is not allowed.
+    """
+
+def pack_msgpack(value: Any, allow_pickle: bool = False) -> bytes:
+    """Return ``value`` as MessagePack; what that lacks travels as extension types. Raises as :func:`pack`."""
+
+def unpack_msgpack(data: Buffer, allow_pickle: bool = False) -> Any:
+    """Return the value that :func:`pack_msgpack`, or any MessagePack writer, made ``data`` from."""
+
+def pack_cbor(value: Any) -> bytes:
+    """Return ``value`` as CBOR (RFC 8949); types that CBOR would change are refused. Raises as :func:`pack`."""
+
+def unpack_cbor(data: Buffer) -> Any:
+    """Return the value that :func:`pack_cbor`, or any CBOR writer, made ``data`` from."""

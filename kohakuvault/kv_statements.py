@@ -9,6 +9,8 @@ from typing import Any, Literal
 from sqlalchemy import BindParameter, ColumnElement, Integer, Table, bindparam, delete, func, select, update
 from sqlalchemy.engine import Dialect
 
+from .orm.types import Packed
+from .packing import unpack
 from .statements import Statement, insert_or_ignore, upsert
 
 __all__ = ["KVStatements", "kv_statements"]
@@ -21,6 +23,10 @@ class KVStatements:
     ----------
     key
         Turns what the driver returns for a key into the key.
+    unpack
+        Turns what the driver returns for a value into the value.
+    pickle
+        Whether values may be pickles.
     """
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
@@ -28,6 +34,9 @@ class KVStatements:
         self._dialect = dialect
         decode = table.c.key.type.dialect_impl(dialect).result_processor(dialect, None)
         self.key: Callable[[Any], Any] = decode or (lambda key: key)
+        values = table.c.value.type
+        self.unpack: Callable[[Any], Any] = values.unpack if isinstance(values, Packed) else unpack
+        self.pickle = isinstance(values, Packed) and values.pickle
         self._variants: dict[tuple[Any, ...], Statement] = {}
 
     def _statement(self, element: Any, *names: str) -> Statement:

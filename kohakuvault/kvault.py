@@ -13,7 +13,6 @@ from .container import Container
 from .errors import InvalidArgument, NotFound, UnsupportedType
 from .kv_statements import kv_statements
 from .orm.tables import KVTable, kv_class, table_of
-from .packing import unpack
 from .schema import entity_of, open_tables
 
 if TYPE_CHECKING:
@@ -41,6 +40,9 @@ class KVault(Container, MutableMapping[Any, Any]):
         The table's name, or a class mapped from :class:`~kohakuvault.orm.tables.KVTable`.
     create
         Make the table if it is missing; ``False`` where Alembic owns the schema.
+    pickle
+        Store objects of any class as pickles, and read them. A pickle can run any code when it is read: only
+        for databases that nobody else writes to. A mapped class says so itself, by ``__pickle__ = True``.
 
     Notes
     -----
@@ -68,12 +70,17 @@ class KVault(Container, MutableMapping[Any, Any]):
     (False, None, 1)
     """
 
-    def __init__(self, bind: Bind, table: str | type[KVTable] = "kv", *, create: bool = True) -> None:
-        self.entity: type[KVTable] = entity_of(table, KVTable, kv_class)
+    def __init__(
+        self, bind: Bind, table: str | type[KVTable] = "kv", *, create: bool = True, pickle: bool = False
+    ) -> None:
+        self.entity: type[KVTable] = entity_of(table, KVTable, lambda name: kv_class(name, pickle))
         self._create = create
         super().__init__(bind)
         binding = self.binding
         self._sql = kv_statements(table_of(self.entity), binding.dialect)
+        self._unpack = self._sql.unpack
+        if pickle and not self._sql.pickle:
+            raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
 
     def __repr__(self) -> str:
@@ -86,12 +93,12 @@ class KVault(Container, MutableMapping[Any, Any]):
         row = self.binding.one(self._sql.get, key)
         if row is None:
             raise NotFound(f"no key {key!r} in {self!r}")
-        return unpack(row[0])
+        return self._unpack(row[0])
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default`` if there is none."""
         row = self.binding.one(self._sql.get, key)
-        return default if row is None else unpack(row[0])
+        return default if row is None else self._unpack(row[0])
 
     def __contains__(self, key: Any) -> bool:
         return self.binding.one(self._sql.exists, key) is not None
@@ -129,7 +136,7 @@ class KVault(Container, MutableMapping[Any, Any]):
             row = cursor.one(self._sql.get_for_update, key)
             if row is not None:
                 # Before it is deleted: what cannot be read is not lost.
-                value = unpack(row[0])
+                value = self._unpack(row[0])
                 cursor.run(self._sql.delete, key)
                 return value
         if default is _MISSING:
@@ -141,7 +148,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         with self.binding.writing() as cursor:
             row = cursor.one(self._sql.end(last=last))
             if row is not None:
-                item = self._sql.key(row[0]), unpack(row[1])
+                item = self._sql.key(row[0]), self._unpack(row[1])
                 cursor.run(self._sql.delete, item[0])
                 return item
         raise NotFound(f"{self!r} is empty")
@@ -155,7 +162,7 @@ class KVault(Container, MutableMapping[Any, Any]):
                     return default
                 # Another transaction has just added it (PostgreSQL; on SQLite ours is the only writer).
                 row = cursor.one(self._sql.get, key)
-            return unpack(row[0])
+            return self._unpack(row[0])
 
     def add(self, key: Any, value: Any) -> bool:
         """Set ``key`` only if there is no such key yet; return whether it was set. One statement."""
@@ -186,7 +193,7 @@ class KVault(Container, MutableMapping[Any, Any]):
                 if cursor.run(self._sql.add, key, default + delta):
                     return default + delta
                 row = cursor.one(self._sql.get_for_update, key)
-            value = unpack(row[0])
+            value = self._unpack(row[0])
             if type(value) not in (int, float):
                 raise UnsupportedType(f"incr adds to an int or float; {key!r} is of type {type(value).__name__}")
             total: int | float = value + delta
@@ -225,7 +232,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         with self.binding.reading() as cursor:
             for some in _chunks(wanted):
                 for key, value in cursor.all(self._sql.get_many(len(some)), *some):
-                    found[self._sql.key(key)] = unpack(value)
+                    found[self._sql.key(key)] = self._unpack(value)
         return [found.get(key, default) for key in wanted]
 
     def delete_many(self, keys: Iterable[Any]) -> int:
@@ -302,7 +309,7 @@ class KVault(Container, MutableMapping[Any, Any]):
             statement = self._sql.key_page(reverse=reverse, low=None if low is None else start, high=high is not None)
             rows = self.binding.all(statement, *bounds, _PAGE)
             for key, value in rows:
-                yield self._sql.key(key), unpack(value)
+                yield self._sql.key(key), self._unpack(value)
             if len(rows) < _PAGE:
                 return
             if reverse:
@@ -326,7 +333,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         row = self.binding.one(self._sql.key_page(reverse=reverse, low=None, high=False), 1)
         if row is None:
             raise NotFound(f"{self!r} is empty")
-        return self._sql.key(row[0]), unpack(row[1])
+        return self._sql.key(row[0]), self._unpack(row[1])
 
     def delete_range(self, low: Any = None, high: Any = None) -> int:
         """Remove the entries with ``low <= key < high``; None is no bound. Return how many there were."""
@@ -345,10 +352,10 @@ class _Values(ValuesView[Any]):
     _mapping: KVault
 
     def __iter__(self) -> Iterator[Any]:
-        return (unpack(value) for _, _, value in self._mapping._pages(values=True))
+        return (self._mapping._unpack(value) for _, _, value in self._mapping._pages(values=True))
 
     def __reversed__(self) -> Iterator[Any]:
-        return (unpack(value) for _, _, value in self._mapping._pages(values=True, reverse=True))
+        return (self._mapping._unpack(value) for _, _, value in self._mapping._pages(values=True, reverse=True))
 
 
 class _Items(ItemsView[Any, Any]):
@@ -363,7 +370,7 @@ class _Items(ItemsView[Any, Any]):
     def _pairs(self, *, reverse: bool) -> Iterator[tuple[Any, Any]]:
         vault = self._mapping
         decode = vault._sql.key
-        return ((decode(key), unpack(value)) for _, key, value in vault._pages(values=True, reverse=reverse))
+        return ((decode(key), vault._unpack(value)) for _, key, value in vault._pages(values=True, reverse=reverse))
 
 
 def _pair(item: Any) -> tuple[Any, Any]:

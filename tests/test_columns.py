@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -194,7 +195,7 @@ WRONG = {
     "bool": [1, "True", None],
     "str:utf8": [b"x", 1, None, "\ud800"],
     "bytes": ["x", 1, None],
-    "msgpack": [object(), {1, 2}],
+    "msgpack": [object(), OrderedDict(a=1)],
     "cbor": [object(), (1, 2)],
     "vec:f32:384": [
         np.zeros(383, np.float32),

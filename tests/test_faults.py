@@ -394,7 +394,7 @@ def test_the_connection_of_a_transaction_belongs_to_its_block(url, misuse):
 def test_a_value_of_insert_many_that_cannot_be_stored_is_named(engine):
     search = VectorKVault(engine, "v", dimensions=2)
     with pytest.raises(UnsupportedType, match="cannot store"):
-        search.insert_many([[1, 2], [3, 4]], ["fine", {1}])
+        search.insert_many([[1, 2], [3, 4]], ["fine", object()])
     assert len(search) == 0
 
 

@@ -33,12 +33,23 @@ _Text = String().with_variant(String(collation="C"), "postgresql")
 
 
 class KVTable:
-    """Mixin: a dict. ``class Settings(KVTable, Base): __tablename__ = "settings"``."""
+    """Mixin: a dict. ``class Settings(KVTable, Base): __tablename__ = "settings"``.
+
+    ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
+    """
+
+    __pickle__ = False
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     key: Mapped[Any] = mapped_column(Key(), unique=True, nullable=False)
-    value: Mapped[Any] = mapped_column(Packed(), nullable=False)
-    expires_at: Mapped[float | None] = mapped_column(Float())
+
+    @declared_attr
+    def value(cls) -> Mapped[Any]:
+        """Declare the value, pickled where that is allowed."""
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
+
+    # After the value, which is declared later.
+    expires_at: Mapped[float | None] = mapped_column(Float(), sort_order=1)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key!r}>"
@@ -128,10 +139,14 @@ _EXTERNAL = _on_postgresql("ALTER TABLE vault_payload ALTER COLUMN data SET STOR
 event.listen(VaultBase.metadata.tables["vault_payload"], "after_create", _EXTERNAL)
 
 
+def kv_class(name: str, pickle: bool = False) -> type[KVTable]:
+    """Return the mapped class of the dict stored in table ``name``; the same class for the same arguments."""
+    return _kv_class(name, pickle)
+
+
 @cache
-def kv_class(name: str) -> type[KVTable]:
-    """Return the mapped class of the dict stored in table ``name``; the same class for the same name."""
-    return _mapped(name, KVTable, {})
+def _kv_class(name: str, pickle: bool) -> type[KVTable]:
+    return _mapped(name, KVTable, {"__pickle__": pickle})
 
 
 @cache

@@ -1,5 +1,5 @@
 //! The parts of `KohakuVault` that know neither Python nor `SQLite`: vector distances, the k nearest
-//! rows, the dtype grammar and the layout of packed blocks.
+//! rows, the dtype grammar, the layout of packed blocks and the encodings of packed values.
 //!
 //! Both faces of the shared library (Python module, `SQLite` extension) are thin layers over this crate, so
 //! a distance or an ordering is the same whichever way it was asked for.
@@ -21,6 +21,7 @@ pub mod distance;
 pub mod dtype;
 pub mod half;
 pub mod kernels;
+pub mod packing;
 pub mod ranking;
 pub mod text;
 pub mod topk;

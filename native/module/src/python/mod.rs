@@ -1,4 +1,4 @@
-//! The Python face: packing of columns, vector distances, the Python twins of the SQL functions.
+//! The Python face: packing of columns and values, vector distances, the Python twins of the SQL functions.
 
 pub(crate) mod buffer;
 pub(crate) mod codec;
@@ -9,6 +9,7 @@ pub(crate) mod interpreter;
 pub(crate) mod nearest;
 pub(crate) mod number;
 pub(crate) mod pack;
+pub(crate) mod packing;
 pub(crate) mod sequence;
 pub(crate) mod text;
 pub(crate) mod unpack;
