@@ -154,7 +154,6 @@ def install(
         event.listen(engine, "do_connect", _connect_with_functions)
     event.listen(engine, "connect", connect)
     event.listen(engine, "before_cursor_execute", _begin_before_write)
-    event.listen(engine, "savepoint", _begin_before_savepoint)
     installed.add(engine)
     if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
         # A database in memory lives in its connection, which therefore cannot be replaced.
@@ -361,20 +360,11 @@ def begin_immediate(connection: Any) -> None:
 def _begin_before_write(
     connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
 ) -> None:
-    if is_write(statement):
-        _begin(connection)
-
-
-def _begin_before_savepoint(connection: Connection, name: str) -> None:
-    # Releasing a savepoint outside of a transaction would commit.
-    _begin(connection)
-
-
-def _begin(connection: Connection) -> None:
-    driver = connection.connection.dbapi_connection
-    assert driver is not None
+    # SAVEPOINT too: releasing one outside of a transaction would commit.
+    if not is_write(statement):
+        return
     try:
-        begin_immediate(driver)
+        begin_immediate(connection.connection.dbapi_connection)
     except Exception as error:
         # As SQLAlchemy itself would raise it, had it run the statement.
         raise OperationalError("BEGIN IMMEDIATE", (), error) from error
