@@ -185,9 +185,10 @@ class Blocks:
         return self._place(self._cursor.one(self._sql.place, self._id, index), index)
 
     def _last(self, length: int) -> _Place | None:
-        if length == 0:
+        row = self._cursor.one(self._sql.place, self._id, 2**62)
+        if row is None and length == 0:
             return None
-        last = self._place(self._cursor.one(self._sql.place, self._id, 2**62), length - 1)
+        last = self._place(row, length - 1)
         self._require(last.start + last.count == length, f"its blocks do not end where its length {length} says")
         return last
 

@@ -34,7 +34,7 @@ class ColumnVault(Container, Mapping[str, "Column"]):
     Parameters
     ----------
     bind
-        A file path, URL, Engine, Connection, Session or another container; see :doc:`/binding`.
+        A file path, URL, Engine, Connection, Session or another container; see ``docs/engine.md``.
     create
         Make the tables if they are missing; ``False`` where Alembic owns the schema.
 

@@ -35,7 +35,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     Parameters
     ----------
     bind
-        A file path, URL, Engine, Connection, Session or another container; see :doc:`/binding`.
+        A file path, URL, Engine, Connection, Session or another container; see ``docs/engine.md``.
     table
         The table's name, or a class mapped from :class:`~kohakuvault.orm.tables.KVTable`.
     create

@@ -35,7 +35,7 @@ class VectorKVault(Container):
     Parameters
     ----------
     bind
-        A file path, URL, Engine, Connection, Session or another container; see :doc:`/binding`.
+        A file path, URL, Engine, Connection, Session or another container; see ``docs/engine.md``.
     table
         The table's name, or a class mapped from :class:`~kohakuvault.orm.tables.VectorTable`.
     dimensions
