@@ -17,6 +17,7 @@ from .errors import (
     OutOfRange,
     ReadOnlyDatabase,
     SchemaMismatch,
+    UnknownOption,
     UnsupportedType,
 )
 from .kvault import KVault
@@ -43,6 +44,7 @@ __all__ = [
     "Pickle",
     "ReadOnlyDatabase",
     "SchemaMismatch",
+    "UnknownOption",
     "UnsupportedType",
     "VectorKVault",
     "__version__",

@@ -8,9 +8,9 @@ from types import TracebackType
 from sqlalchemy.engine import Connection, Engine
 from typing_extensions import Self
 
-from .binding import Bind, Binding, bind_to
+from .binding import Bind, Binding, address, bind_to
 from .engine import display_name
-from .errors import InvalidArgument
+from .errors import InvalidArgument, UnsupportedType
 
 __all__ = ["Container"]
 
@@ -24,8 +24,9 @@ class Container:
 
     _binding: Binding | None
 
-    def __init__(self, bind: Bind) -> None:
-        self._binding = bind_to(bind)
+    def __init__(self, bind: Bind, *, read_only: bool = False) -> None:
+        self._binding = bind_to(bind, read_only=read_only)
+        self._reopen_at = address(bind)
         self._epoch = self._binding.epoch
 
     @property
@@ -78,6 +79,15 @@ class Container:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _address(self) -> str:
+        """Return the path or URL that another process can open the container at."""
+        if self._reopen_at is None:
+            raise UnsupportedType(
+                f"{self!r} cannot be pickled: only a container that was opened by a path or URL can be opened again "
+                "elsewhere. Open it by path, or pickle what is needed to make its engine"
+            )
+        return self._reopen_at
 
     def _open(self, binding: Binding) -> None:
         """Open the tables; again after a rollback."""

@@ -28,6 +28,10 @@ class UnsupportedType(KohakuVaultError, TypeError):
     """A value of a type that cannot be stored, or cannot be a key."""
 
 
+class UnknownOption(KohakuVaultError, TypeError):
+    """A keyword argument that there is not; the message names what there is instead."""
+
+
 class OutOfRange(KohakuVaultError, IndexError):
     """An index beyond the ends of a column."""
 

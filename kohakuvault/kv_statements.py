@@ -6,14 +6,16 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, ColumnElement, Integer, Table, bindparam, delete, func, select, update
+from sqlalchemy import BindParameter, ColumnElement, Float, Integer, Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.engine import Dialect
 
 from .orm.types import Packed
 from .packing import unpack
-from .statements import Statement, insert_or_ignore, upsert
+from .statements import Statement, upsert
 
-__all__ = ["KVStatements", "kv_statements"]
+__all__ = ["KVStatements", "Order", "kv_statements"]
+
+Order = Literal["id", "key"]
 
 
 class KVStatements:
@@ -49,20 +51,32 @@ class KVStatements:
     def _this(self) -> ColumnElement[bool]:
         return self._table.c.key == self._bind("of_key")
 
+    @cached_property
+    def _now(self) -> BindParameter[float]:
+        return bindparam("now", type_=Float())
+
+    @cached_property
+    def _live(self) -> ColumnElement[bool]:
+        expires_at = self._table.c.expires_at
+        return or_(expires_at.is_(None), expires_at > self._now)
+
     # -- one entry -----------------------------------------------------------------------------
 
     @cached_property
     def get(self) -> Statement:
-        return self._statement(select(self._table.c.value).where(self._this), "of_key")
+        """Select value and expires_at of a key."""
+        return self._statement(select(self._table.c.value, self._table.c.expires_at).where(self._this), "of_key")
 
     @cached_property
     def get_for_update(self) -> Statement:
-        # A row lock on PostgreSQL; on SQLite the transaction has the write lock already.
-        return self._statement(select(self._table.c.value).where(self._this).with_for_update(), "of_key")
+        """As ``get``, with a row lock on PostgreSQL; on SQLite the transaction has the write lock already."""
+        columns = (self._table.c.value, self._table.c.expires_at)
+        return self._statement(select(*columns).where(self._this).with_for_update(), "of_key")
 
     @cached_property
-    def exists(self) -> Statement:
-        return self._statement(select(self._table.c.id).where(self._this), "of_key")
+    def expires_at(self) -> Statement:
+        """Select expires_at of a key."""
+        return self._statement(select(self._table.c.expires_at).where(self._this), "of_key")
 
     @cached_property
     def put(self) -> Statement:
@@ -70,11 +84,21 @@ class KVStatements:
         return self._statement(put, "key", "value")
 
     @cached_property
+    def put_until(self) -> Statement:
+        """As ``put``, with expires_at."""
+        put = upsert(self._table, self._dialect, "key", ["value", "expires_at"])
+        return self._statement(put, "key", "value", "expires_at")
+
+    @cached_property
     def add(self) -> Statement:
-        return self._statement(insert_or_ignore(self._table, self._dialect), "key", "value")
+        """Insert an entry unless there is one that has not expired."""
+        expired = self._table.c.expires_at <= self._now
+        add = upsert(self._table, self._dialect, "key", ["value", "expires_at"], where=expired)
+        return self._statement(add, "key", "value", "expires_at", "now")
 
     @cached_property
     def set(self) -> Statement:
+        """Change the value of an entry, and not when it expires."""
         new = bindparam("new", type_=self._table.c.value.type)
         return self._statement(update(self._table).where(self._this).values(value=new), "new", "of_key")
 
@@ -82,12 +106,18 @@ class KVStatements:
     def replace(self) -> Statement:
         table = self._table
         old, new = (bindparam(name, type_=table.c.value.type) for name in ("old", "new"))
-        changed = update(table).where(self._this, table.c.value == old).values(value=new)
-        return self._statement(changed, "new", "of_key", "old")
+        changed = update(table).where(self._this, table.c.value == old, self._live).values(value=new)
+        return self._statement(changed, "new", "of_key", "old", "now")
+
+    @cached_property
+    def touch(self) -> Statement:
+        until = bindparam("until", type_=Float())
+        touched = update(self._table).where(self._this, self._live).values(expires_at=until)
+        return self._statement(touched, "until", "of_key", "now")
 
     @cached_property
     def delete(self) -> Statement:
-        return self._statement(delete(self._table).where(self._this), "of_key")
+        return self._statement(delete(self._table).where(self._this, self._live), "of_key", "now")
 
     def end(self, *, last: bool) -> Statement:
         """Select key and value of the entry that was inserted last or first, locked."""
@@ -96,8 +126,8 @@ class KVStatements:
             table = self._table
             order = table.c.id.desc() if last else table.c.id
             # Another process may be popping the same one: on PostgreSQL take the next, rather than none.
-            chosen = select(table.c.key, table.c.value).order_by(order).limit(1)
-            return self._statement(chosen.with_for_update(skip_locked=True))
+            chosen = select(table.c.key, table.c.value).where(self._live).order_by(order).limit(1)
+            return self._statement(chosen.with_for_update(skip_locked=True), "now")
 
         return self._made(("end", last), build)
 
@@ -116,7 +146,7 @@ class KVStatements:
         def build() -> Statement:
             names = [f"key_{number}" for number in range(count)]
             these = self._table.c.key.in_([self._bind(name) for name in names])
-            return self._statement(make(these), *names)
+            return self._statement(make(these & self._live), *names, "now")
 
         return self._made((what, count), build)
 
@@ -132,54 +162,71 @@ class KVStatements:
 
     @cached_property
     def count(self) -> Statement:
-        return self._statement(select(func.count()).select_from(self._table))
+        """Count by two indexes: reading expires_at of every row would read the whole table."""
+        table = self._table
+        every = select(func.count()).select_from(table).scalar_subquery()
+        expired = select(func.count()).select_from(table).where(table.c.expires_at <= self._now).scalar_subquery()
+        return self._statement(select(every - expired), "now")
 
     @cached_property
     def any(self) -> Statement:
-        return self._statement(select(self._table.c.id).limit(1))
+        return self._statement(select(self._table.c.id).where(self._live).limit(1), "now")
 
-    # -- pages ---------------------------------------------------------------------------------
+    @cached_property
+    def delete_expired(self) -> Statement:
+        """Delete as many entries that have expired as ``most`` says."""
+        table = self._table
+        most = bindparam("most", type_=Integer())
+        some = select(table.c.id).where(table.c.expires_at <= self._now).limit(most).with_for_update(skip_locked=True)
+        return self._statement(delete(table).where(table.c.id.in_(some.scalar_subquery())), "now", "most")
 
-    def id_page(self, *, values: bool, reverse: bool) -> Statement:
-        """Select a page of ``id, key[, value]`` in the order of insertion, beyond the id ``mark``."""
+    # -- ranges --------------------------------------------------------------------------------
+
+    @cached_property
+    def largest_id(self) -> Statement:
+        return self._statement(select(func.max(self._table.c.id)))
+
+    def scan(
+        self,
+        order: Order,
+        *,
+        low: Literal["from", "after"] | None = None,
+        high: bool = False,
+        reverse: bool = False,
+        values: bool = True,
+        limit: bool = False,
+    ) -> Statement:
+        """Select the order's column, key and value, in the order of ids (insertion) or keys.
+
+        From or after ``low``, before ``high``; the values are those that are there of low, high, now and limit.
+        """
 
         def build() -> Statement:
-            table = self._table
-            mark = bindparam("mark", type_=table.c.id.type)
-            beyond = table.c.id < mark if reverse else table.c.id > mark
-            columns = [table.c.id, table.c.key, *([table.c.value] if values else [])]
-            return self._page(select(*columns).where(beyond), table.c.id, reverse, "mark")
-
-        return self._made(("id", values, reverse), build)
-
-    def key_page(self, *, reverse: bool, low: Literal["from", "after", None], high: bool) -> Statement:
-        """Select a page of ``key, value`` in the order of keys: from or after ``low``, before ``high``."""
-
-        def build() -> Statement:
-            key = self._table.c.key
-            page = select(key, self._table.c.value)
+            column = self._table.c[order]
+            columns = [column, self._table.c.key, *([self._table.c.value] if values else [])]
+            rows = select(*columns).where(self._live).order_by(column.desc() if reverse else column)
+            bound = {name: bindparam(name, type_=column.type) for name in ("low", "high")}
             if low:
-                page = page.where(key >= self._bind("low") if low == "from" else key > self._bind("low"))
+                rows = rows.where(column >= bound["low"] if low == "from" else column > bound["low"])
             if high:
-                page = page.where(key < self._bind("high"))
-            return self._page(page, key, reverse, *(["low"] if low else []), *(["high"] if high else []))
+                rows = rows.where(column < bound["high"])
+            names = [*(["low"] if low else []), *(["high"] if high else []), "now"]
+            if not limit:
+                return self._statement(rows, *names)
+            return self._statement(rows.limit(bindparam("limit", type_=Integer())), *names, "limit")
 
-        return self._made(("key", reverse, low, high), build)
-
-    def _page(self, rows: Any, order: Any, reverse: bool, *names: str) -> Statement:
-        page = rows.order_by(order.desc() if reverse else order).limit(bindparam("page", type_=Integer()))
-        return self._statement(page, *names, "page")
+        return self._made(("scan", order, low, high, reverse, values, limit), build)
 
     def delete_range(self, *, low: bool, high: bool) -> Statement:
         """Delete from ``low`` on, up to ``high`` exclusive."""
 
         def build() -> Statement:
-            removal = delete(self._table)
+            removal = delete(self._table).where(self._live)
             if low:
                 removal = removal.where(self._table.c.key >= self._bind("low"))
             if high:
                 removal = removal.where(self._table.c.key < self._bind("high"))
-            return self._statement(removal, *(["low"] if low else []), *(["high"] if high else []))
+            return self._statement(removal, *(["low"] if low else []), *(["high"] if high else []), "now")
 
         return self._made(("delete", low, high), build)
 

@@ -94,6 +94,18 @@ class DriverCursor:
             self._failed(error)
             raise
 
+    def stream(self, statement: Statement, values: Sequence[Any]) -> Any:
+        """Run and return the driver's cursor, which fetches a row when it is asked for one."""
+        parameters = statement.parameters(values)
+        self.cursor.execute(statement.sql, parameters)
+        return self.cursor
+
+    def renew(self) -> None:
+        """Let go of rows that were not fetched, and of the locks that they hold."""
+        with suppress(self._error):
+            self.cursor.close()
+            self.cursor = self.connection.cursor()
+
     def command(self, sql: str) -> None:
         """Run transaction control."""
         try:
@@ -104,10 +116,7 @@ class DriverCursor:
 
     def _failed(self, error: BaseException) -> None:
         """Leave nothing half done, and raise a driver's error as ours."""
-        with suppress(self._error):
-            # A statement that stopped while its rows were fetched would go on holding its locks.
-            self.cursor.close()
-            self.cursor = self.connection.cursor()
+        self.renew()
         if not isinstance(error, self._error):
             return
         translated = translate(error)
@@ -133,6 +142,9 @@ class Lender(Protocol):
 
     def take(self) -> DriverCursor:
         """Return a cursor that is this caller's until it is given back."""
+
+    def take_for_scan(self) -> DriverCursor | None:
+        """As :meth:`take`, for reading many rows while others write; None where that would be in their way."""
 
     def give(self, cursor: DriverCursor) -> None:
         """Take a cursor back."""
@@ -210,6 +222,7 @@ class DetachedLender:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._idle: list[DriverCursor] = []
+        self._readers_block: bool | None = None
         if engine not in _lenders:
             event.listen(engine, "engine_disposed", _close_lender)
         _lenders[engine] = weakref.ref(self)
@@ -220,6 +233,17 @@ class DetachedLender:
             return self._idle.pop()
         except IndexError:
             return self._open()
+
+    def take_for_scan(self) -> DriverCursor | None:
+        cursor = self.take()
+        if self._readers_block is None:
+            # In a rollback journal's modes whoever reads keeps writers from committing.
+            cursor.command("PRAGMA journal_mode")
+            self._readers_block = cursor.cursor.fetchone()[0] != "wal"
+        if not self._readers_block:
+            return cursor
+        self.give(cursor)
+        return None
 
     def give(self, cursor: DriverCursor) -> None:
         # One that is still in a transaction, after an error, is rolled back by closing it.
@@ -278,6 +302,9 @@ class SharedLender:
             self._turn.release()
             raise
 
+    def take_for_scan(self) -> DriverCursor | None:
+        return None
+
     def give(self, cursor: DriverCursor) -> None:
         try:
             if cursor.connection.in_transaction and not cursor.owner:
@@ -318,6 +345,8 @@ class PoolLender:
         with translated_errors(self._engine):
             pooled = self._autocommit.connect()
             return DriverCursor(pooled.connection.dbapi_connection, self._engine, owner=pooled)
+
+    take_for_scan = take
 
     def give(self, cursor: DriverCursor) -> None:
         cursor.cursor.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Insert, Table
+from sqlalchemy import ColumnElement, Insert, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -33,7 +33,8 @@ class Statement:
     __slots__ = ("parameters", "sql")
 
     def __init__(self, element: ClauseElement, names: Sequence[str], dialect: Dialect) -> None:
-        compiled = element.compile(dialect=dialect, column_keys=names if isinstance(element, Insert) else None)
+        columns = [name for name in names if name in element.table.c] if isinstance(element, Insert) else None
+        compiled = element.compile(dialect=dialect, column_keys=columns)
         assert isinstance(compiled, SQLCompiler)
         missing = set(compiled.binds) - set(names)
         constants = {name: compiled.binds[name].effective_value for name in missing}
@@ -89,11 +90,16 @@ def insert_or_ignore(table: Table, dialect: Dialect) -> Insert:
     return _insert(table, dialect).on_conflict_do_nothing()
 
 
-def upsert(table: Table, dialect: Dialect, conflict: str, changes: Iterable[str]) -> Insert:
-    """Return ``INSERT … ON CONFLICT (conflict) DO UPDATE`` that sets ``changes`` to the new row's values."""
+def upsert(
+    table: Table, dialect: Dialect, conflict: str, changes: Iterable[str], where: ColumnElement[bool] | None = None
+) -> Insert:
+    """Return ``INSERT … ON CONFLICT (conflict) DO UPDATE`` that sets ``changes`` to the new row's values.
+
+    Where ``where`` says so of the row that exists; otherwise that row stays as it is.
+    """
     insert = _insert(table, dialect)
     return insert.on_conflict_do_update(
-        index_elements=[conflict], set_={name: insert.excluded[name] for name in changes}
+        index_elements=[conflict], set_={name: insert.excluded[name] for name in changes}, where=where
     )
 
 

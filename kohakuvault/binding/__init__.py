@@ -17,8 +17,9 @@ from ..errors import InvalidArgument
 from .base import Binding
 from .joined import JoinedBinding
 from .on_engine import EngineBinding
+from .read_only import ReadOnlyBinding
 
-__all__ = ["Bind", "Binding", "bind_to"]
+__all__ = ["Bind", "Binding", "address", "bind_to"]
 
 
 class _Bound(Protocol):
@@ -31,11 +32,13 @@ class _Bound(Protocol):
 Bind = str | os.PathLike[str] | URL | Engine | Connection | Session | scoped_session[Any] | _Bound
 
 
-def bind_to(bind: Bind) -> Binding:
-    """Return the binding for what a container was given as ``bind``.
+def bind_to(bind: Bind, *, read_only: bool = False) -> Binding:
+    """Return the binding for what a container was given as ``bind``; ``read_only`` refuses every write.
 
     The same path in one process is the same engine; ``":memory:"`` is a new database each time.
     """
+    if read_only:
+        return _read_only(bind)
     if isinstance(bind, Engine):
         return _of_engine(bind)
     if isinstance(bind, (Connection, Session, scoped_session)):
@@ -84,18 +87,35 @@ def _check_dialect(engine: Engine) -> None:
         )
 
 
-def _of_path(path: str | os.PathLike[str] | URL) -> EngineBinding:
+def _of_path(path: str | os.PathLike[str] | URL, *, read_only: bool = False) -> EngineBinding:
     key = _path_key(path)
+    if key and read_only:
+        key += " read only"
     with _lock:
         binding = _by_path.get(key) if key else None
         if binding is None:
-            engine = engines.create_engine(path)
+            engine = engines.create_engine(path, read_only=read_only and bool(key))
             binding = _of_engine(engine)
             # Nobody else has this engine: when the last container is gone, so are its connections.
             weakref.finalize(binding, engine.dispose)
             if key:
                 _by_path[key] = binding
         return binding
+
+
+def _read_only(bind: Bind) -> ReadOnlyBinding:
+    # A file is opened read-only by SQLite too.
+    if isinstance(bind, (str, os.PathLike, URL)):
+        return ReadOnlyBinding(_of_path(bind, read_only=True))
+    binding = bind_to(bind)
+    return binding if isinstance(binding, ReadOnlyBinding) else ReadOnlyBinding(binding)
+
+
+def address(bind: Bind) -> str | None:
+    """Return the absolute path or URL by which another process can bind to the same; None if there is no such."""
+    if not isinstance(bind, (str, os.PathLike, URL)):
+        return None
+    return _path_key(bind) or None
 
 
 def _path_key(path: str | os.PathLike[str] | URL) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Dialect, Engine
 
 from .. import engine as engines
 from .. import extension
-from ..errors import KohakuVaultError
+from ..errors import InvalidArgument, KohakuVaultError, ReadOnlyDatabase
 from ..lending import DriverCursor
+from ..scanning import Scan
 from ..statements import Statement
 
-__all__ = ["Binding", "begun", "in_autocommit", "savepoint"]
+__all__ = ["Binding", "begun", "in_autocommit", "refuse_write", "require_one_state", "savepoint"]
 
 # Connections in whose open transaction tables or columns were made.
 _provisional: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -27,7 +28,8 @@ class Binding(ABC):
     """Runs statements for containers.
 
     ``one``, ``all`` and ``run`` are single statements; ``reading`` and ``writing`` are several that belong
-    together. ``epoch`` changes when something that a container may have remembered was rolled back.
+    together; ``scanning`` is one that gives many rows. ``epoch`` changes when something that a container may have
+    remembered was rolled back.
     """
 
     engine: Engine
@@ -64,6 +66,24 @@ class Binding(ABC):
     @abstractmethod
     def writing(self) -> AbstractContextManager[DriverCursor]:
         """Return a context whose statements take effect together or, if it is left by an exception, not at all."""
+
+    @abstractmethod
+    def scanning(self, scan: Scan) -> AbstractContextManager[Iterator[Iterable[Any]]]:
+        """Return a context with the rows of ``scan``, in batches. Anything may run between two rows.
+
+        All rows are of one state where a connection of its own can hold that: on PostgreSQL, and on SQLite files in
+        WAL mode. Inside a transaction, and elsewhere, they are read page by page: what is changed meanwhile may be
+        seen, but never what is added at the end.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Return a context in which this thread's operations all read one state, and none writes."""
+
+    @property
+    @abstractmethod
+    def holds_transaction(self) -> bool:
+        """Whether operations of this thread are part of a transaction, or snapshot, that is open already."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Connection]:
@@ -104,6 +124,24 @@ class Binding(ABC):
         bare = self.dialect.name == "sqlite" and self.engine not in engines.installed
         if bare and not extension.has_functions(connection):
             extension.attach(connection)
+
+
+def refuse_write() -> NoReturn:
+    """Raise for a write inside ``snapshot()``."""
+    raise ReadOnlyDatabase("a write inside snapshot(), which only reads; use transaction(), or write after the block")
+
+
+def require_one_state(cursor: DriverCursor, dialect: Dialect) -> None:
+    """Raise unless the open transaction of ``cursor`` sees one state, which not every isolation level gives."""
+    if dialect.name == "sqlite":
+        return
+    cursor.command("SHOW transaction_isolation")
+    level = cursor.cursor.fetchone()[0]
+    if level not in ("repeatable read", "serializable"):
+        raise InvalidArgument(
+            f"snapshot() inside a transaction at the isolation level {level}, in which each statement sees the newest "
+            "commit; begin that transaction at REPEATABLE READ, or take the snapshot outside of it"
+        )
 
 
 def in_autocommit(connection: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session, scoped_session
 
 from .. import engine as engines
 from ..lending import DriverCursor, translated_errors
+from ..scanning import Scan, pages
 from ..statements import Statement
-from .base import Binding, begun, in_autocommit, savepoint
+from .base import Binding, begun, in_autocommit, refuse_write, require_one_state, savepoint
 
 __all__ = ["JoinedBinding"]
 
@@ -26,6 +27,7 @@ class JoinedBinding(Binding):
     def __init__(self, source: Connection | Session | scoped_session[Any]) -> None:
         super().__init__()
         self._source = source
+        self._only_reads = False
         self.engine = self._connection().engine
 
     def one(self, statement: Statement, *values: Any) -> Any:
@@ -51,6 +53,44 @@ class JoinedBinding(Binding):
         cursor = self._for_writing()
         with begun(cursor, "BEGIN") if in_autocommit(cursor.connection) else savepoint(cursor):
             yield cursor
+
+    @contextmanager
+    def scanning(self, scan: Scan) -> Iterator[Iterator[Iterable[Any]]]:
+        scan.bound(self.all)
+        yield pages(scan, self.all)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        cursor = self._current()
+        if self._only_reads or getattr(cursor.connection, "in_transaction", True):
+            require_one_state(cursor, self.dialect)
+            with self._reading_only():
+                yield
+            return
+        # SQLite's driver begins a transaction only before a write; until then every read would see the newest commit.
+        changes = cursor.connection.total_changes
+        cursor.command("BEGIN")
+        cursor.command("SELECT 1 FROM sqlite_master LIMIT 1")
+        try:
+            with self._reading_only():
+                yield
+        finally:
+            driver = cursor.connection
+            # What the application itself has written meanwhile is its own to commit.
+            if driver.in_transaction and driver.total_changes == changes:
+                cursor.command("COMMIT")
+
+    @contextmanager
+    def _reading_only(self) -> Iterator[None]:
+        before, self._only_reads = self._only_reads, True
+        try:
+            yield
+        finally:
+            self._only_reads = before
+
+    @property
+    def holds_transaction(self) -> bool:
+        return True
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -90,6 +130,8 @@ class JoinedBinding(Binding):
         return DriverCursor(driver, self.engine, transaction=connection if begun else None)
 
     def _for_writing(self) -> DriverCursor:
+        if self._only_reads:
+            refuse_write()
         cursor = self._current()
         if self.dialect.name == "sqlite" and cursor.transaction is None:
             with translated_errors(self.engine):

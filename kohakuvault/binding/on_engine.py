@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -14,17 +14,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import engine as engines
 from ..errors import InvalidArgument
 from ..lending import DriverCursor, lender_for, translated_errors
+from ..scanning import Scan, pages
 from ..statements import Statement
-from .base import Binding, begun, in_autocommit, savepoint
+from .base import Binding, begun, in_autocommit, refuse_write, require_one_state, savepoint
 
 __all__ = ["EngineBinding"]
 
 
 class _Held(threading.local):
-    """The transaction that this thread has open by ``transaction()``."""
+    """What this thread has open: a transaction by ``transaction()``, or by ``snapshot()`` one that only reads."""
 
     connection: Connection | None = None
     cursor: DriverCursor | None = None
+    only_reads: bool = False
 
 
 class EngineBinding(Binding):
@@ -68,6 +70,8 @@ class EngineBinding(Binding):
     def run(self, statement: Statement, *values: Any) -> int:
         held = self._held.cursor
         if held is not None:
+            if self._held.only_reads:
+                refuse_write()
             return held.run(statement, *values)
         lender = self._lender
         cursor = lender.take()
@@ -76,8 +80,11 @@ class EngineBinding(Binding):
         finally:
             lender.give(cursor)
 
-    # A statement that writes needs no preparation here: it begins and commits by itself.
-    run_returning = one
+    def run_returning(self, statement: Statement, *values: Any) -> Any:
+        if self._held.only_reads:
+            refuse_write()
+        # A statement that writes needs no preparation here: it begins and commits by itself.
+        return self.one(statement, *values)
 
     @contextmanager
     def reading(self) -> Iterator[DriverCursor]:
@@ -92,6 +99,8 @@ class EngineBinding(Binding):
     def writing(self) -> Iterator[DriverCursor]:
         held = self._held.cursor
         if held is not None:
+            if self._held.only_reads:
+                refuse_write()
             with savepoint(held):
                 yield held
             return
@@ -113,8 +122,50 @@ class EngineBinding(Binding):
             self._lender.give(cursor)
 
     @contextmanager
+    def scanning(self, scan: Scan) -> Iterator[Iterator[Iterable[Any]]]:
+        cursor = None if self.holds_transaction else self._lender.take_for_scan()
+        if cursor is None:
+            # Through `all` each time: the scan may outlive the transaction that it began in.
+            scan.bound(self.all)
+            yield pages(scan, self.all)
+            return
+        try:
+            with translated_errors(self.engine):
+                if self.dialect.name == "sqlite":
+                    # One statement sees one state for as long as its rows are fetched, and keeps none of them.
+                    yield iter((cursor.stream(*scan.whole()),))
+                else:
+                    with begun(cursor, self._begin_read):
+                        yield pages(scan, cursor.all)
+        finally:
+            cursor.renew()
+            self._lender.give(cursor)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        held = self._held
+        if held.cursor is not None:
+            require_one_state(held.cursor, self.dialect)
+            yield
+            return
+        with self._lent(self._begin_read) as cursor:
+            # The state is that of the first read.
+            cursor.command("SELECT 1 FROM sqlite_master LIMIT 1" if self.dialect.name == "sqlite" else "SELECT 1")
+            held.cursor, held.only_reads = cursor, True
+            try:
+                yield
+            finally:
+                held.cursor, held.only_reads = None, False
+
+    @property
+    def holds_transaction(self) -> bool:
+        return self._held.cursor is not None
+
+    @contextmanager
     def transaction(self) -> Iterator[Connection]:
         held = self._held
+        if held.only_reads:
+            refuse_write()
         if held.connection is not None:
             with held.connection.begin_nested():
                 yield held.connection

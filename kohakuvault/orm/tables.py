@@ -9,7 +9,19 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from sqlalchemy import DDL, BigInteger, Float, ForeignKey, Integer, LargeBinary, String, Table, event
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    event,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, registry
 from sqlalchemy.schema import ExecutableDDLElement
 
@@ -32,6 +44,14 @@ _Id = BigInteger().with_variant(Integer(), "sqlite")
 _Text = String().with_variant(String(collation="C"), "postgresql")
 
 
+def _index_expiry(column: Column[Any], table: Any) -> None:
+    """Index the entries that expire, and only those: the others pay nothing for it."""
+    if isinstance(table, Table):
+        expires = column.is_not(None)
+        # No name: the naming convention of the application's metadata gives one.
+        Index(None, column, sqlite_where=expires, postgresql_where=expires)
+
+
 class KVTable:
     """Mixin: a dict. ``class Settings(KVTable, Base): __tablename__ = "settings"``.
 
@@ -48,8 +68,13 @@ class KVTable:
         """Declare the value, pickled where that is allowed."""
         return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
 
-    # After the value, which is declared later.
-    expires_at: Mapped[float | None] = mapped_column(Float(), sort_order=1)
+    @declared_attr
+    def expires_at(cls) -> Mapped[float | None]:
+        """Declare when the entry expires: seconds since 1970, or NULL for never."""
+        # After the value, which is declared later.
+        expires_at = mapped_column(Float(), sort_order=1)
+        event.listen(expires_at.column, "after_parent_attach", _index_expiry)
+        return expires_at
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key!r}>"
