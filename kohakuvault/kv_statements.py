@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from sqlalchemy import BindParameter, ColumnElement, Float, Integer, Table, bindparam, delete, func, or_, select, update
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import UserDefinedType
 
 from .orm.types import Packed
-from .packing import unpack
+from .packing import pack, unpack
 from .statements import Statement, upsert
 
 __all__ = ["KVStatements", "Order", "kv_statements"]
@@ -18,15 +19,24 @@ __all__ = ["KVStatements", "Order", "kv_statements"]
 Order = Literal["id", "key"]
 
 
+class _AsItIs(UserDefinedType[Any]):
+    """What the driver takes without conversion; a bind parameter of no type would take the column's."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: Any) -> str:
+        raise NotImplementedError("only for bind parameters")
+
+
 class KVStatements:
     """The statements on one table, for one dialect. Keys and values are given as they are; their types convert them.
 
     Attributes
     ----------
-    key
-        Turns what the driver returns for a key into the key.
-    unpack
-        Turns what the driver returns for a value into the value.
+    key, unpack
+        Turn what the driver returns for a key or a value into that.
+    stored_key, pack
+        Turn a key or a value into what the driver takes for it.
     pickle
         Whether values may be pickles.
     """
@@ -36,7 +46,11 @@ class KVStatements:
         self._dialect = dialect
         decode = table.c.key.type.dialect_impl(dialect).result_processor(dialect, None)
         self.key: Callable[[Any], Any] = decode or (lambda key: key)
+        self.stored_key: Callable[[Any], Any] = table.c.key.type.dialect_impl(dialect).bind_processor(dialect) or (
+            lambda key: key
+        )
         values = table.c.value.type
+        self.pack: Callable[[Any], bytes] = values.pack if isinstance(values, Packed) else pack
         self.unpack: Callable[[Any], Any] = values.unpack if isinstance(values, Packed) else unpack
         self.pickle = isinstance(values, Packed) and values.pickle
         self._variants: dict[tuple[Any, ...], Statement] = {}
@@ -88,6 +102,17 @@ class KVStatements:
         """As ``put``, with expires_at."""
         put = upsert(self._table, self._dialect, "key", ["value", "expires_at"])
         return self._statement(put, "key", "value", "expires_at")
+
+    @cached_property
+    def put_stored(self) -> Statement:
+        """As ``put_until``, with key and value as :meth:`stored` gives them."""
+        new = {name: bindparam(f"stored_{name}", type_=_AsItIs()) for name in ("key", "value", "expires_at")}
+        put = upsert(self._table, self._dialect, "key", ["value", "expires_at"]).values(new)
+        return self._statement(put, "stored_key", "stored_value", "stored_expires_at")
+
+    def stored(self, key: Any, value: Any) -> tuple[Any, bytes]:
+        """Return key and value as the driver takes them; raise if they cannot be stored."""
+        return self.stored_key(key), self.pack(value)
 
     @cached_property
     def add(self) -> Statement:

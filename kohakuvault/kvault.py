@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count, islice
 from time import time
 from typing import TYPE_CHECKING, Any, overload
@@ -17,10 +17,11 @@ from .errors import InvalidArgument, NotFound, UnsupportedType
 from .expiry import TimeToLive, deadline
 from .kv_options import refuse_unknown
 from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
-from .kv_statements import Order, kv_statements
+from .kv_statements import KVStatements, Order, kv_statements
 from .lending import DriverCursor
 from .orm.tables import KVTable, kv_class, table_of
 from .schema import entity_of, open_tables
+from .write_cache import CacheSettings, Waiting, WriteCache
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -35,6 +36,9 @@ _SWEEP_EVERY = 64
 
 # Keys that one statement looks up.
 _CHUNKS = (1, 8, 64, 512)
+
+# What may wait to be written.
+_CAP_BYTES = 64 << 20
 
 _MISSING: Any = object()
 
@@ -103,6 +107,8 @@ class KVault(Container, MutableMapping[Any, Any]):
         self._unpack = self._sql.unpack
         self._takes_any = True
         self._expiring = count()
+        self._writes = _write_cache(binding, self._sql, table_of(self.entity).name)
+        self._has_enabled = False
         if pickle and not self._sql.pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
@@ -117,8 +123,22 @@ class KVault(Container, MutableMapping[Any, Any]):
     def _open(self, binding: Binding) -> None:
         open_tables(binding, [table_of(self.entity)], "kv", {}, create=self._create)
 
+    @property
+    def _settled(self) -> Binding:
+        """The binding, after what waits to be written was written."""
+        binding = self.binding
+        if self._writes.waiting:
+            binding.settle()
+        return binding
+
+    def _waiting(self, key: Any) -> Waiting | None:
+        self._sql.stored_key(key)
+        return self._writes.waiting.get(key) if self.binding.may_wait else None
+
     def _find(self, key: Any) -> Any:
         """Return the packed value of ``key``, or None."""
+        if self._writes.waiting and (entry := self._waiting(key)) is not None:
+            return None if _is_over(entry[2]) else entry[1]
         row = self.binding.one(self._sql.get, key)
         return None if row is None or _is_over(row[1]) else row[0]
 
@@ -134,23 +154,32 @@ class KVault(Container, MutableMapping[Any, Any]):
         return default if packed is None else self._unpack(packed)
 
     def __contains__(self, key: Any) -> bool:
+        if self._writes.waiting and (entry := self._waiting(key)) is not None:
+            return not _is_over(entry[2])
         row = self.binding.one(self._sql.expires_at, key)
         return row is not None and not _is_over(row[0])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not self._takes_any:
             value = _as_bytes(value)
-        self.binding.run(self._sql.put, key, value)
+        if self._writes.settings is None or not self._wait(key, value, None):
+            self._settled.run(self._sql.put, key, value)
+
+    def _wait(self, key: Any, value: Any, expires_at: float | None) -> bool:
+        """Let an entry wait to be written; return False if it must be written directly."""
+        binding = self.binding
+        entry = (*self._sql.stored(key, value), expires_at)
+        return binding.may_wait and self._writes.offer(binding, key, entry)
 
     def __delitem__(self, key: Any) -> None:
         if not self.delete(key):
             raise self._missing(key)
 
     def __len__(self) -> int:
-        return int(self.binding.one(self._sql.count, time())[0])
+        return int(self._settled.one(self._sql.count, time())[0])
 
     def __bool__(self) -> bool:
-        return self.binding.one(self._sql.any, time()) is not None
+        return self._settled.one(self._sql.any, time()) is not None
 
     def _missing(self, key: Any) -> NotFound:
         return NotFound(f"no key {key!r} in {self!r}")
@@ -181,7 +210,8 @@ class KVault(Container, MutableMapping[Any, Any]):
             return
         if not self._takes_any:
             value = _as_bytes(value)
-        self.binding.run(self._sql.put_until, key, value, until)
+        if self._writes.settings is None or not self._wait(key, value, until):
+            self._settled.run(self._sql.put_until, key, value, until)
         self._sweep()
 
     def exists(self, key: Any) -> bool:
@@ -190,11 +220,11 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     def delete(self, key: Any) -> bool:
         """Remove ``key``; return whether it was there."""
-        return self.binding.run(self._sql.delete, key, time()) > 0
+        return self._settled.run(self._sql.delete, key, time()) > 0
 
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
         """Remove ``key`` and return its value; ``default``, if given, where there is none."""
-        with self.binding.writing() as cursor:
+        with self._settled.writing() as cursor:
             row = cursor.one(self._sql.get_for_update, key)
             if row is not None and not _is_over(row[1]):
                 # Before it is deleted: what cannot be read is not lost.
@@ -207,7 +237,7 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     def popitem(self, last: bool = True) -> tuple[Any, Any]:
         """Remove and return the ``(key, value)`` that was inserted last, or first."""
-        with self.binding.writing() as cursor:
+        with self._settled.writing() as cursor:
             row = cursor.one(self._sql.end(last=last), time())
             if row is not None:
                 item = self._sql.key(row[0]), self._unpack(row[1])
@@ -219,7 +249,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return the value of ``key``, which is first set to ``default`` if there is none."""
         if not self._takes_any:
             default = _as_bytes(default)
-        with self.binding.writing() as cursor:
+        with self._settled.writing() as cursor:
             packed = self._find_or_add(cursor, key, default)
             return default if packed is None else self._unpack(packed)
 
@@ -230,7 +260,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """
         if not self._takes_any:
             value = _as_bytes(value)
-        return self.binding.run(self._sql.add, key, value, deadline(ttl), time()) > 0
+        return self._settled.run(self._sql.add, key, value, deadline(ttl), time()) > 0
 
     def replace(self, key: Any, old: Any, new: Any) -> bool:
         """Set ``key`` to ``new`` only if its value is ``old``; return whether it was set. One statement.
@@ -240,7 +270,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """
         if not self._takes_any:
             old, new = _as_bytes(old), _as_bytes(new)
-        return self.binding.run(self._sql.replace, new, key, old, time()) > 0
+        return self._settled.run(self._sql.replace, new, key, old, time()) > 0
 
     def incr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
         """Add ``delta`` to a number, which is ``default`` where there is no such key; return the new one.
@@ -253,7 +283,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """
         if type(delta) not in (int, float) or type(default) not in (int, float):
             raise UnsupportedType(f"incr adds an int or float to one, not {delta!r} to {default!r}")
-        with self.binding.writing() as cursor:
+        with self._settled.writing() as cursor:
             packed = self._find_or_add(cursor, key, default + delta)
             if packed is None:
                 return default + delta
@@ -282,11 +312,11 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     def touch(self, key: Any, ttl: TimeToLive | None = None) -> bool:
         """Let ``key`` live for ``ttl`` from now on, None for ever; return whether there is such a key."""
-        return self.binding.run(self._sql.touch, deadline(ttl), key, time()) > 0
+        return self._settled.run(self._sql.touch, deadline(ttl), key, time()) > 0
 
     def expires_at(self, key: Any) -> float | None:
         """Return when ``key`` expires, in seconds since 1970 as :func:`time.time` counts; None for never."""
-        row = self.binding.one(self._sql.expires_at, key)
+        row = self._settled.one(self._sql.expires_at, key)
         if row is None or _is_over(row[0]):
             raise self._missing(key)
         return None if row[0] is None else float(row[0])
@@ -294,14 +324,14 @@ class KVault(Container, MutableMapping[Any, Any]):
     def remove_expired(self) -> int:
         """Remove the entries that have expired, some at a time so that nobody waits long; return how many."""
         removed = 0
-        while some := self.binding.run(self._sql.delete_expired, time(), _PAGE):
+        while some := self._settled.run(self._sql.delete_expired, time(), _PAGE):
             removed += some
         return removed
 
     def _sweep(self) -> None:
         """Remove some of what has expired, at the first of every few writes that expire."""
         if next(self._expiring) % _SWEEP_EVERY == 0:
-            self.binding.run(self._sql.delete_expired, time(), 4 * _SWEEP_EVERY)
+            self._settled.run(self._sql.delete_expired, time(), 4 * _SWEEP_EVERY)
 
     # -- many entries --------------------------------------------------------------------------
 
@@ -323,7 +353,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         if not self._takes_any:
             rows = [(key, _as_bytes(value)) for key, value in rows]
         if rows:
-            with self.binding.writing() as cursor:
+            with self._settled.writing() as cursor:
                 cursor.many(self._sql.put, rows)
 
     def get_many(self, keys: Iterable[Any], default: Any = None) -> list[Any]:
@@ -331,7 +361,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         wanted = list(keys)
         found: dict[Any, Any] = {}
         now = time()
-        with self.binding.reading() as cursor:
+        with self._settled.reading() as cursor:
             for some in _chunks(wanted):
                 for key, value in cursor.all(self._sql.get_many(len(some)), *some, now):
                     found[self._sql.key(key)] = self._unpack(value)
@@ -341,12 +371,12 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Remove ``keys``, all at once; return how many of them were there."""
         wanted = list(keys)
         now = time()
-        with self.binding.writing() as cursor:
+        with self._settled.writing() as cursor:
             return sum(cursor.run(self._sql.delete_many(len(some)), *some, now) for some in _chunks(wanted))
 
     def clear(self) -> None:
         """Remove every entry."""
-        self.binding.run(self._sql.clear)
+        self._settled.run(self._sql.clear)
 
     def __ior__(  # type: ignore[misc]  # as dict has it: | takes mappings, |= pairs too
         self, other: SupportsKeysAndGetItem[Any, Any] | Iterable[tuple[Any, Any]]
@@ -432,7 +462,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     def _keys(self, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False) -> Iterator[Any]:
         decode = self._sql.key
         scan = KVScan(self._sql, order, low, high, reverse, values=False)
-        with self.binding.scanning(scan) as batches:
+        with self._settled.scanning(scan) as batches:
             for rows in batches:
                 for _, key in rows:
                     yield decode(key)
@@ -442,7 +472,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     ) -> Iterator[tuple[Any, Any]]:
         decode, unpack = self._sql.key, self._unpack
         scan = KVScan(self._sql, order, low, high, reverse)
-        with self.binding.scanning(scan) as batches:
+        with self._settled.scanning(scan) as batches:
             for rows in batches:
                 for _, key, value in rows:
                     yield decode(key), unpack(value)
@@ -474,7 +504,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         return self._end(reverse=True)
 
     def _end(self, *, reverse: bool) -> tuple[Any, Any]:
-        row = self.binding.one(self._sql.scan("key", reverse=reverse, limit=True), time(), 1)
+        row = self._settled.one(self._sql.scan("key", reverse=reverse, limit=True), time(), 1)
         if row is None:
             raise NotFound(f"{self!r} is empty")
         return self._sql.key(row[1]), self._unpack(row[2])
@@ -482,7 +512,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     def delete_range(self, low: Any = None, high: Any = None) -> int:
         """Remove the entries with ``low <= key < high``; None is no bound. Return how many there were."""
         statement = self._sql.delete_range(low=low is not None, high=high is not None)
-        return self.binding.run(statement, *(bound for bound in (low, high) if bound is not None), time())
+        return self._settled.run(statement, *(bound for bound in (low, high) if bound is not None), time())
 
     # -- several together ----------------------------------------------------------------------
 
@@ -499,7 +529,104 @@ class KVault(Container, MutableMapping[Any, Any]):
         ...     kv["a"], kv["b"]
         (1, 1)
         """
-        return self.binding.snapshot()
+        return self._settled.snapshot()
+
+    # -- writes that wait ----------------------------------------------------------------------
+
+    @contextmanager
+    def cache(
+        self,
+        cap_bytes: int = _CAP_BYTES,
+        flush_threshold: int | None = None,
+        auto_flush: bool = True,
+        *,
+        flush_interval: float | None = None,
+    ) -> Iterator[Self]:
+        """Return a context in which ``kv[key] = value`` and ``put`` wait in memory and are written many at a time.
+
+        Every read sees what waits, also through other KVaults with the same bind. At the end, exception or not, all of
+        it is written; a flush that fails raises and keeps what waits, so that it can be tried again. Until it is
+        written, other processes and connections do not see it, and a process that is killed loses it.
+
+        Bound to a Session or Connection, what waits is part of its transaction: written before the commit, before a
+        savepoint and before other statements, forgotten with a rollback. Inside ``transaction()`` writes do not wait.
+
+        Parameters
+        ----------
+        cap_bytes
+            The memory that may be taken, in bytes of keys and packed values.
+        flush_threshold
+            Bytes that wait before the next write flushes first; a quarter of ``cap_bytes`` by default.
+        auto_flush
+            False: only the end and :meth:`flush_cache` flush; writing more than ``cap_bytes`` is an error.
+        flush_interval
+            Seconds after which a thread in the background flushes; see :attr:`background_flush_error`.
+
+        >>> kv = KVault(":memory:")
+        >>> with kv.cache():
+        ...     for number in range(1000):
+        ...         kv[number] = number
+        >>> len(kv)
+        1000
+        """
+        settings = self._settings(cap_bytes, flush_threshold, flush_interval, auto_flush)
+        before = self._writes.turn(self.binding, settings)
+        try:
+            yield self
+        finally:
+            self._writes.turn(self.binding, before)
+
+    def enable_cache(
+        self,
+        cap_bytes: int = _CAP_BYTES,
+        flush_threshold: int | None = None,
+        flush_interval: float | None = None,
+        auto_flush: bool = True,
+    ) -> None:
+        """Let writes wait until :meth:`disable_cache` or :meth:`close`; see :meth:`cache`. Again: with other limits."""
+        self._writes.turn(self.binding, self._settings(cap_bytes, flush_threshold, flush_interval, auto_flush))
+        self._has_enabled = True
+
+    def disable_cache(self) -> None:
+        """Write what waits, and every write directly from now on."""
+        self._writes.turn(self.binding, None)
+        self._has_enabled = False
+
+    def flush_cache(self) -> int:
+        """Write what waits, in one transaction; return how many entries. If it fails, all of it still waits."""
+        return self._writes.flush(self.binding)
+
+    def lock_cache(self) -> AbstractContextManager[None]:
+        """Return a context in which no write flushes: what is written in it becomes visible to others together."""
+        return self._writes.held()
+
+    @property
+    def background_flush_error(self) -> BaseException | None:
+        """Why the last flush by ``flush_interval`` failed, None if it did not. What it was to write still waits."""
+        return self._writes.error
+
+    def close(self) -> None:
+        """Let the database go, after writing what waits; see :meth:`Container.close`."""
+        if self._binding is not None:
+            if self._has_enabled:
+                self.disable_cache()
+            elif self._writes.waiting:
+                self._settled  # noqa: B018 (writes)
+        super().close()
+
+    def _settings(
+        self, cap_bytes: int, flush_threshold: int | None, flush_interval: float | None, auto_flush: bool
+    ) -> CacheSettings:
+        binding = self.binding
+        binding.check_may_cache()
+        if flush_interval is not None and binding.is_joined:
+            raise InvalidArgument(
+                "flush_interval needs a thread of its own, and a Session or Connection is of one thread only: leave it "
+                "out, or bind the vault to the engine"
+            )
+        if flush_threshold is None and type(cap_bytes) is int:
+            flush_threshold = max(cap_bytes // 4, 1)
+        return CacheSettings(cap_bytes, flush_threshold, flush_interval, auto_flush)  # type: ignore[arg-type]
 
     # -- which values --------------------------------------------------------------------------
 
@@ -519,6 +646,15 @@ class KVault(Container, MutableMapping[Any, Any]):
         Reading is as before: what was stored as another type comes back as that.
         """
         self._takes_any = False
+
+
+def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
+    def write(cursor: DriverCursor, entries: list[Waiting]) -> None:
+        cursor.many(sql.put_stored, entries)
+
+    cache = binding.caches.setdefault(name, WriteCache(write))
+    assert isinstance(cache, WriteCache)
+    return cache
 
 
 def _reopen(address: str, table: Any, options: dict[str, Any]) -> KVault:

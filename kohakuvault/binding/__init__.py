@@ -42,9 +42,7 @@ def bind_to(bind: Bind, *, read_only: bool = False) -> Binding:
     if isinstance(bind, Engine):
         return _of_engine(bind)
     if isinstance(bind, (Connection, Session, scoped_session)):
-        joined = JoinedBinding(bind)
-        _check_dialect(joined.engine)
-        return joined
+        return _of_source(bind)
     if isinstance(bind, (str, os.PathLike, URL)):
         return _of_path(bind)
     binding = getattr(bind, "binding", None)
@@ -64,6 +62,7 @@ def bind_to(bind: Bind, *, read_only: bool = False) -> Binding:
 # Reentrant: a finaliser may run while it is held.
 _lock = threading.RLock()
 _by_engine: weakref.WeakValueDictionary[int, EngineBinding] = weakref.WeakValueDictionary()
+_by_source: weakref.WeakValueDictionary[int, JoinedBinding] = weakref.WeakValueDictionary()
 _by_path: weakref.WeakValueDictionary[str, EngineBinding] = weakref.WeakValueDictionary()
 
 
@@ -73,6 +72,16 @@ def _of_engine(engine: Engine) -> EngineBinding:
         binding = _by_engine.get(id(engine))
         if binding is None or binding.engine is not engine:
             binding = _by_engine[id(engine)] = EngineBinding(engine)
+        return binding
+
+
+def _of_source(source: Connection | Session | scoped_session[Any]) -> JoinedBinding:
+    with _lock:
+        binding = _by_source.get(id(source))
+        if binding is None or binding.source is not source:
+            binding = JoinedBinding(source)
+            _check_dialect(binding.engine)
+            _by_source[id(source)] = binding
         return binding
 
 

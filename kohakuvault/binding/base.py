@@ -6,7 +6,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Dialect, Engine
@@ -18,10 +18,23 @@ from ..lending import DriverCursor
 from ..scanning import Scan
 from ..statements import Statement
 
-__all__ = ["Binding", "begun", "in_autocommit", "refuse_write", "require_one_state", "savepoint"]
+__all__ = ["Binding", "Waits", "begun", "in_autocommit", "refuse_write", "require_one_state", "savepoint"]
 
 # Connections in whose open transaction tables or columns were made.
 _provisional: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+class Waits(Protocol):
+    """Writes that wait in memory; see :mod:`kohakuvault.write_cache`."""
+
+    def flush(self, binding: Any) -> int:
+        """Write them in a transaction of their own."""
+
+    def flush_on(self, cursor: DriverCursor) -> None:
+        """Write them in the transaction of ``cursor``."""
+
+    def drop(self) -> None:
+        """Forget them."""
 
 
 class Binding(ABC):
@@ -35,7 +48,12 @@ class Binding(ABC):
     engine: Engine
     epoch: int = 0
 
+    # Whether operations are part of a transaction of somebody else's.
+    is_joined: bool = False
+
     def __init__(self) -> None:
+        # Shared by the containers of one table, by its name.
+        self.caches: dict[str, Waits] = {}
         self._watched: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     @property
@@ -82,8 +100,21 @@ class Binding(ABC):
 
     @property
     @abstractmethod
-    def holds_transaction(self) -> bool:
-        """Whether operations of this thread are part of a transaction, or snapshot, that is open already."""
+    def may_wait(self) -> bool:
+        """Whether a write of this thread may wait in memory: not inside ``transaction()``, which is a batch itself."""
+
+    def check_may_cache(self) -> None:  # noqa: B027 (no need to: most can)
+        """Raise if writes cannot wait."""
+
+    def settle(self) -> None:
+        """Write what waits, if it may be part of what this thread does next."""
+        if self.may_wait:
+            for cache in list(self.caches.values()):
+                cache.flush(self)
+
+    @abstractmethod
+    def keep_waiting(self, cache: Waits) -> None:
+        """Note that ``cache`` holds writes from now on, which belong to a transaction that is open."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Connection]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, scoped_session
 
 from .. import engine as engines
+from ..errors import InvalidArgument
 from ..lending import DriverCursor, translated_errors
 from ..scanning import Scan, pages
 from ..statements import Statement
-from .base import Binding, begun, in_autocommit, refuse_write, require_one_state, savepoint
+from .base import Binding, Waits, begun, in_autocommit, refuse_write, require_one_state, savepoint
 
 __all__ = ["JoinedBinding"]
 
@@ -24,10 +27,15 @@ class JoinedBinding(Binding):
     A Session is flushed first, so that operations see what is pending in it.
     """
 
+    is_joined = True
+
     def __init__(self, source: Connection | Session | scoped_session[Any]) -> None:
         super().__init__()
-        self._source = source
+        self.source = source
         self._only_reads = False
+        self._flushes_before_commit = False
+        # The listeners keep them, so that what waits goes with the connection.
+        self._waiting: weakref.WeakKeyDictionary[Connection, set[Waits]] = weakref.WeakKeyDictionary()
         self.engine = self._connection().engine
 
     def one(self, statement: Statement, *values: Any) -> Any:
@@ -61,6 +69,7 @@ class JoinedBinding(Binding):
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
+        self.settle()
         cursor = self._current()
         if self._only_reads or getattr(cursor.connection, "in_transaction", True):
             require_one_state(cursor, self.dialect)
@@ -89,14 +98,63 @@ class JoinedBinding(Binding):
             self._only_reads = before
 
     @property
-    def holds_transaction(self) -> bool:
-        return True
+    def may_wait(self) -> bool:
+        return not self._only_reads
+
+    def check_may_cache(self) -> None:
+        if isinstance(self.source, scoped_session):
+            raise InvalidArgument(
+                "writes of several threads' Sessions cannot wait together: bind the vault to the scoped_session's "
+                "current Session, scoped_session()"
+            )
+
+    def keep_waiting(self, cache: Waits) -> None:
+        connection = self._connection()
+        caches = self._waiting.get(connection)
+        if caches is None:
+            caches = self._waiting[connection] = set()
+            self._follow(connection, caches)
+            if isinstance(self.source, Session) and not self._flushes_before_commit:
+                # Earlier than the Connection's commit, so that the Session stays as it is if this fails.
+                self._flushes_before_commit = True
+                event.listen(self.source, "before_commit", lambda session: self.settle())
+        caches.add(cache)
+
+    def _follow(self, connection: Connection, caches: set[Waits]) -> None:
+        """Write what waits when the transaction of ``connection`` needs it; forget it when that is rolled back."""
+
+        def write(connection: Connection, *arguments: Any) -> None:
+            for cache in list(caches):
+                cache.flush_on(self._begun_on(connection))
+                caches.discard(cache)
+
+        def write_or_roll_back(connection: Connection) -> None:
+            try:
+                write(connection)
+            except BaseException:
+                # SQLAlchemy takes a commit that raises for the end of the transaction.
+                forget(connection)
+                with suppress(Exception):
+                    connection.connection.dbapi_connection.rollback()  # type: ignore[union-attr]
+                raise
+
+        def forget(connection: Connection, *arguments: Any) -> None:
+            while caches:
+                caches.pop().drop()
+
+        # A savepoint separates what was written before from what may be rolled back; the application's own statements
+        # see what was written before them.
+        for name in ("prepare_twophase", "savepoint", "before_cursor_execute"):
+            event.listen(connection, name, write)
+        event.listen(connection, "commit", write_or_roll_back)
+        for name in ("rollback", "rollback_twophase", "rollback_savepoint"):
+            event.listen(connection, name, forget)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         # Without a transaction around it, SQLite would commit when the savepoint is released.
         self._for_writing()
-        with self._source.begin_nested():
+        with self.source.begin_nested():
             yield self._connection()
 
     @contextmanager
@@ -107,7 +165,7 @@ class JoinedBinding(Binding):
         self.forget_on_rollback(self._connection())
 
     def _connection(self) -> Connection:
-        source = self._source
+        source = self.source
         if isinstance(source, Connection):
             if not source.in_transaction():
                 # Statements on the driver's cursor do not begin SQLAlchemy's transaction by themselves.
@@ -124,7 +182,9 @@ class JoinedBinding(Binding):
 
     def _current(self) -> DriverCursor:
         # A cursor for each operation: a Session that threads share in spite of the rules must not crash them.
-        connection = self._connection()
+        return self._cursor_of(self._connection())
+
+    def _cursor_of(self, connection: Connection) -> DriverCursor:
         driver: Any = connection.connection.dbapi_connection
         begun = getattr(driver, "in_transaction", False)
         return DriverCursor(driver, self.engine, transaction=connection if begun else None)
@@ -132,10 +192,13 @@ class JoinedBinding(Binding):
     def _for_writing(self) -> DriverCursor:
         if self._only_reads:
             refuse_write()
-        cursor = self._current()
+        return self._begun_on(self._connection())
+
+    def _begun_on(self, connection: Connection) -> DriverCursor:
+        cursor = self._cursor_of(connection)
         if self.dialect.name == "sqlite" and cursor.transaction is None:
             with translated_errors(self.engine):
                 engines.begin_immediate(cursor.connection)
             if cursor.connection.in_transaction:
-                cursor.transaction = self._connection()
+                cursor.transaction = connection
         return cursor

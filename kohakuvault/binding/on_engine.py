@@ -16,7 +16,7 @@ from ..errors import InvalidArgument
 from ..lending import DriverCursor, lender_for, translated_errors
 from ..scanning import Scan, pages
 from ..statements import Statement
-from .base import Binding, begun, in_autocommit, refuse_write, require_one_state, savepoint
+from .base import Binding, Waits, begun, in_autocommit, refuse_write, require_one_state, savepoint
 
 __all__ = ["EngineBinding"]
 
@@ -123,7 +123,7 @@ class EngineBinding(Binding):
 
     @contextmanager
     def scanning(self, scan: Scan) -> Iterator[Iterator[Iterable[Any]]]:
-        cursor = None if self.holds_transaction else self._lender.take_for_scan()
+        cursor = None if self._held.cursor is not None else self._lender.take_for_scan()
         if cursor is None:
             # Through `all` each time: the scan may outlive the transaction that it began in.
             scan.bound(self.all)
@@ -148,6 +148,7 @@ class EngineBinding(Binding):
             require_one_state(held.cursor, self.dialect)
             yield
             return
+        self.settle()
         with self._lent(self._begin_read) as cursor:
             # The state is that of the first read.
             cursor.command("SELECT 1 FROM sqlite_master LIMIT 1" if self.dialect.name == "sqlite" else "SELECT 1")
@@ -158,8 +159,11 @@ class EngineBinding(Binding):
                 held.cursor, held.only_reads = None, False
 
     @property
-    def holds_transaction(self) -> bool:
-        return self._held.cursor is not None
+    def may_wait(self) -> bool:
+        return self._held.cursor is None
+
+    def keep_waiting(self, cache: Waits) -> None:
+        pass
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -170,6 +174,8 @@ class EngineBinding(Binding):
             with held.connection.begin_nested():
                 yield held.connection
             return
+        # What waits was written before, and stays if this transaction is rolled back.
+        self.settle()
         with self._lender.turn(), self._connected() as connection:
             with translated_errors(self.engine):
                 driver: Any = connection.connection.dbapi_connection

@@ -12,7 +12,7 @@ from ..errors import ReadOnlyDatabase
 from ..lending import DriverCursor
 from ..scanning import Scan
 from ..statements import Statement
-from .base import Binding
+from .base import Binding, Waits
 
 __all__ = ["ReadOnlyBinding"]
 
@@ -24,6 +24,8 @@ class ReadOnlyBinding(Binding):
         super().__init__()
         self._source = source
         self.engine = source.engine
+        # What waits to be written by others with the source is part of what is read.
+        self.caches = source.caches
 
     @property
     def epoch(self) -> int:  # type: ignore[override]  # read only, as all of it
@@ -60,8 +62,17 @@ class ReadOnlyBinding(Binding):
         return self._source.inspecting()
 
     @property
-    def holds_transaction(self) -> bool:
-        return self._source.holds_transaction
+    def may_wait(self) -> bool:
+        return self._source.may_wait
+
+    def check_may_cache(self) -> None:
+        _refuse()
+
+    def settle(self) -> None:
+        self._source.settle()
+
+    def keep_waiting(self, cache: Waits) -> None:
+        _refuse()
 
     def forget_on_rollback(self, connection: Connection) -> None:
         self._source.forget_on_rollback(connection)
