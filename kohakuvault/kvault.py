@@ -31,8 +31,8 @@ __all__ = ["KVault"]
 # Entries that are removed in one transaction when they have expired.
 _PAGE = 1000
 
-# One in so many writes that expire removes up to four times as many that have.
-_SWEEP_EVERY = 64
+# One in so many writes that expire also removes up to so many entries that have.
+_SWEEP_EVERY, _SWEEP_MOST = 64, 256
 
 # Keys that one statement looks up.
 _CHUNKS = (1, 8, 64, 512)
@@ -212,7 +212,8 @@ class KVault(Container, MutableMapping[Any, Any]):
             value = _as_bytes(value)
         if self._writes.settings is None or not self._wait(key, value, until):
             self._settled.run(self._sql.put_until, key, value, until)
-        self._sweep()
+            if next(self._expiring) % _SWEEP_EVERY == 0:
+                self._settled.run(self._sql.delete_expired, time(), _SWEEP_MOST)
 
     def exists(self, key: Any) -> bool:
         """Whether there is such a key, as ``key in kv`` does."""
@@ -327,11 +328,6 @@ class KVault(Container, MutableMapping[Any, Any]):
         while some := self._settled.run(self._sql.delete_expired, time(), _PAGE):
             removed += some
         return removed
-
-    def _sweep(self) -> None:
-        """Remove some of what has expired, at the first of every few writes that expire."""
-        if next(self._expiring) % _SWEEP_EVERY == 0:
-            self._settled.run(self._sql.delete_expired, time(), 4 * _SWEEP_EVERY)
 
     # -- many entries --------------------------------------------------------------------------
 
@@ -651,6 +647,8 @@ class KVault(Container, MutableMapping[Any, Any]):
 def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
     def write(cursor: DriverCursor, entries: list[Waiting]) -> None:
         cursor.many(sql.put_stored, entries)
+        if any(expires_at is not None for _, _, expires_at in entries):
+            cursor.run(sql.delete_expired, time(), _SWEEP_MOST)
 
     cache = binding.caches.setdefault(name, WriteCache(write))
     assert isinstance(cache, WriteCache)

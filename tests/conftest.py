@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -12,6 +14,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 import kohakuvault
+from kohakuvault import KVault
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -72,10 +75,10 @@ BINDS = [f"{database}-{kind}" for database in DATABASES for kind in ("url", "eng
 BINDS.append("sqlite-memory")
 
 
-@pytest.fixture(params=BINDS)
-def bind(request: pytest.FixtureRequest, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[object]:
-    """Something to bind a container to: URL, our engine, an engine that knows nothing of us, Session, Connection."""
-    database, kind = request.param.split("-")
+@contextmanager
+def opened(kind: str, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[Any]:
+    """Give something to bind a container to: URL, our engine, one that knows nothing of us, Session, Connection."""
+    database, kind = kind.split("-")
     if kind == "memory":
         yield kohakuvault.create_engine(":memory:")
         return
@@ -93,3 +96,28 @@ def bind(request: pytest.FixtureRequest, new_url: Callable[[str], sqlalchemy.URL
     else:
         yield engine
     engine.dispose()
+
+
+@pytest.fixture(params=BINDS)
+def bind(request: pytest.FixtureRequest, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[object]:
+    """Each of BINDS."""
+    with opened(request.param, new_url) as bind:
+        yield bind
+
+
+# Every way to use a KVault, beside each bind as it is.
+WAYS = [f"{kind} {way}" for kind in ("sqlite-url", "postgresql-url") for way in ("cache", "transaction")]
+WAYS += ["sqlite-session cache", "sqlite-memory cache", "sqlite-url read_cache", "sqlite-url cache+read_cache"]
+
+
+@pytest.fixture(params=[*BINDS, *WAYS])
+def kv(request: pytest.FixtureRequest, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[KVault]:
+    """A new, empty KVault: on each kind of bind, with caches, and inside a transaction."""
+    kind, _, ways = request.param.partition(" ")
+    with opened(kind, new_url) as bind, ExitStack() as stack:
+        kv = KVault(bind, read_cache=1 << 20) if "read_cache" in ways else KVault(bind)
+        if "cache" in ways.split("+"):
+            stack.enter_context(kv.cache(flush_threshold=500))
+        if ways == "transaction":
+            stack.enter_context(kv.transaction())
+        yield kv

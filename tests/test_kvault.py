@@ -10,17 +10,11 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kohakuvault import InvalidArgument, KohakuVaultError, KVault, NotFound, UnsupportedType
-
-
-@pytest.fixture
-def kv(bind) -> KVault:
-    return KVault(bind)
-
 
 VALUES = [
     b"",
@@ -444,51 +438,3 @@ def test_atomic_operations_between_processes_lose_nothing(url):
     assert sorted(won) == ["False", "True"]
     assert kv["winner"] == "ab"[won.index("True")]
     assert (kv["count"], kv["swapped"]) == (400, 400)
-
-
-operations = st.lists(
-    st.tuples(
-        st.sampled_from(["set", "del", "pop", "setdefault", "popitem", "clear", "update", "get"]),
-        st.sampled_from(["a", b"a", 1, "b", 2]),
-        st.integers(0, 5),
-    ),
-    max_size=30,
-)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=operations)
-def test_it_does_what_a_dict_does(memory, steps):
-    memory.clear()
-    model: dict[object, object] = {}
-
-    def apply(target, name, key, value):
-        if name == "set":
-            target[key] = value
-        elif name == "del":
-            del target[key]
-        elif name == "pop":
-            return target.pop(key)
-        elif name == "setdefault":
-            return target.setdefault(key, value)
-        elif name == "popitem":
-            return target.popitem()
-        elif name == "clear":
-            target.clear()
-        elif name == "update":
-            target.update({key: value, "b": value})
-        else:
-            return target.get(key)
-        return None
-
-    for step in steps:
-        try:
-            expected, failed = apply(model, *step), False
-        except KeyError:
-            expected, failed = None, True
-        if failed:
-            with pytest.raises(KeyError):
-                apply(memory, *step)
-        else:
-            assert apply(memory, *step) == expected
-        assert list(memory.items()) == list(model.items())
