@@ -6,12 +6,24 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, ColumnElement, Integer, Table, bindparam, delete, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Table,
+    TableValuedAlias,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.engine import Dialect
 
-from .orm.types import Packed
+from .orm.types import Key, Packed
 from .packing import unpack
-from .statements import Statement, insert_or_ignore, upsert
+from .statements import Statement, insert_or_ignore, upsert, upsert_from
 
 __all__ = ["KVStatements", "kv_statements"]
 
@@ -27,6 +39,10 @@ class KVStatements:
         Turns what the driver returns for a value into the value.
     pickle
         Whether values may be pickles.
+    encoding
+        The encoding of all values, or None.
+    takes_rows
+        Whether the statements on ``kv_rows`` suit the table's types, where a connection has that function.
     """
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
@@ -37,6 +53,9 @@ class KVStatements:
         values = table.c.value.type
         self.unpack: Callable[[Any], Any] = values.unpack if isinstance(values, Packed) else unpack
         self.pickle = isinstance(values, Packed) and values.pickle
+        self.encoding = values.encoding if isinstance(values, Packed) else None
+        # Types of the user's own may bind as they like.
+        self.takes_rows = type(table.c.key.type) is Key and type(values) is Packed
         self._variants: dict[tuple[Any, ...], Statement] = {}
 
     def _statement(self, element: Any, *names: str) -> Statement:
@@ -119,6 +138,34 @@ class KVStatements:
             return self._statement(make(these), *names)
 
         return self._made((what, count), build)
+
+    # -- many entries, inside the connection ---------------------------------------------------
+
+    @cached_property
+    def _rows(self) -> TableValuedAlias:
+        rows = func.kv_rows(bindparam("rows", type_=LargeBinary()))
+        return rows.table_valued("position", "key", "value", name="row")
+
+    @cached_property
+    def put_rows(self) -> Statement:
+        """Set the rows of a buffer, made by ``pack_rows``."""
+        expires_at = bindparam("expires_at", type_=self._table.c.expires_at.type)
+        rows = select(self._rows.c.key, self._rows.c.value, expires_at)
+        put = upsert_from(self._table, self._dialect, rows, "key", ["value", "expires_at"])
+        return self._statement(put, "rows", "expires_at")
+
+    @cached_property
+    def get_rows(self) -> Statement:
+        """Select the value of each key in a buffer, made by ``pack_keys``, or NULL."""
+        table, rows = self._table, self._rows
+        found = rows.outerjoin(table, table.c.key == rows.c.key)
+        return self._statement(select(table.c.value).select_from(found).order_by(rows.c.position), "rows")
+
+    @cached_property
+    def delete_rows(self) -> Statement:
+        """Delete the keys in a buffer, made by ``pack_keys``."""
+        keys = select(self._rows.c.key)
+        return self._statement(delete(self._table).where(self._table.c.key.in_(keys)), "rows")
 
     def _made(self, which: tuple[Any, ...], build: Callable[[], Statement]) -> Statement:
         statement = self._variants.get(which)

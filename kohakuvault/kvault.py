@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
@@ -11,6 +12,7 @@ from typing_extensions import Self
 from .binding import Bind, Binding
 from .container import Container
 from .errors import InvalidArgument, NotFound, UnsupportedType
+from .kv_many import delete_many, get_many, put_many
 from .kv_statements import kv_statements
 from .orm.tables import KVTable, kv_class, table_of
 from .schema import entity_of, open_tables
@@ -22,9 +24,6 @@ __all__ = ["KVault"]
 
 # Rows fetched at a time when iterating: memory stays flat and a page costs far more than the statement.
 _PAGE = 1000
-
-# Keys that one statement looks up.
-_CHUNKS = (1, 8, 64, 512)
 
 _MISSING: Any = object()
 
@@ -214,32 +213,36 @@ class KVault(Container, MutableMapping[Any, Any]):
         pairs: Any = other
         if isinstance(other, Mapping):
             pairs = other.items()
+            if isinstance(other, KVault) and other.engine is self.engine:
+                # Without WAL, nobody can read the file while much is being written.
+                pairs = list(pairs)
         elif hasattr(other, "keys"):
             pairs = ((key, pairs[key]) for key in other.keys())  # noqa: SIM118 (need not be iterable)
-        self.put_many([*pairs, *keywords.items()])
+        self.put_many(chain(pairs, keywords.items()))
 
     def put_many(self, items: Iterable[tuple[Any, Any]]) -> None:
-        """Set every ``(key, value)``: all of them, or none if one cannot be stored."""
-        rows = [_pair(item) for item in items]
-        if rows:
+        """Set every ``(key, value)``: all of them, or none if one cannot be stored or ``items`` raises.
+
+        One transaction, and of ``items`` no more than 1000 pairs or some megabytes in memory at a time. An
+        iterator that gives more is read while the transaction is open, so it must not use this database.
+        """
+        pairs = iter(items)
+        first = list(islice(pairs, _PAGE))
+        if first:
             with self.binding.writing() as cursor:
-                cursor.many(self._sql.put, rows)
+                put_many(cursor, self._sql, chain(first, pairs))
 
     def get_many(self, keys: Iterable[Any], default: Any = None) -> list[Any]:
         """Return the values of ``keys``, in their order, ``default`` for those that are missing."""
         wanted = list(keys)
-        found: dict[Any, Any] = {}
         with self.binding.reading() as cursor:
-            for some in _chunks(wanted):
-                for key, value in cursor.all(self._sql.get_many(len(some)), *some):
-                    found[self._sql.key(key)] = self._unpack(value)
-        return [found.get(key, default) for key in wanted]
+            return get_many(cursor, self._sql, wanted, default)
 
     def delete_many(self, keys: Iterable[Any]) -> int:
         """Remove ``keys``, all at once; return how many of them were there."""
         wanted = list(keys)
         with self.binding.writing() as cursor:
-            return sum(cursor.run(self._sql.delete_many(len(some)), *some) for some in _chunks(wanted))
+            return delete_many(cursor, self._sql, wanted)
 
     def clear(self) -> None:
         """Remove every entry."""
@@ -371,22 +374,6 @@ class _Items(ItemsView[Any, Any]):
         vault = self._mapping
         decode = vault._sql.key
         return ((decode(key), vault._unpack(value)) for _, key, value in vault._pages(values=True, reverse=reverse))
-
-
-def _pair(item: Any) -> tuple[Any, Any]:
-    try:
-        key, value = item
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"expected pairs of key and value, not {item!r:.60}") from error
-    return key, value
-
-
-def _chunks(keys: list[Any]) -> Iterator[list[Any]]:
-    """Cut ``keys`` into lists of a few sizes, so that a few statements serve; the last is filled up by repeating."""
-    for start in range(0, len(keys), _CHUNKS[-1]):
-        some = keys[start : start + _CHUNKS[-1]]
-        size = next(size for size in _CHUNKS if size >= len(some))
-        yield some + some[-1:] * (size - len(some))
 
 
 def _prefix_bounds(prefix: str | bytes) -> tuple[Any, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Insert, Table
+from sqlalchemy import Insert, Select, Table, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["Statement", "insert_or_ignore", "upsert"]
+__all__ = ["Statement", "insert_or_ignore", "upsert", "upsert_from"]
 
 Converter = Callable[[Any], Any]
 
@@ -91,7 +91,17 @@ def insert_or_ignore(table: Table, dialect: Dialect) -> Insert:
 
 def upsert(table: Table, dialect: Dialect, conflict: str, changes: Iterable[str]) -> Insert:
     """Return ``INSERT … ON CONFLICT (conflict) DO UPDATE`` that sets ``changes`` to the new row's values."""
-    insert = _insert(table, dialect)
+    return _update_on(_insert(table, dialect), conflict, changes)
+
+
+def upsert_from(table: Table, dialect: Dialect, rows: Select[Any], conflict: str, changes: Sequence[str]) -> Insert:
+    """Return ``INSERT … SELECT … ON CONFLICT (conflict) DO UPDATE``; ``rows`` selects ``conflict`` and ``changes``."""
+    # Without WHERE, SQLite would take ON CONFLICT for the ON of a join.
+    insert = _insert(table, dialect).from_select([conflict, *changes], rows.where(true()))
+    return _update_on(insert, conflict, changes)
+
+
+def _update_on(insert: sqlite.Insert | postgresql.Insert, conflict: str, changes: Iterable[str]) -> Insert:
     return insert.on_conflict_do_update(
         index_elements=[conflict], set_={name: insert.excluded[name] for name in changes}
     )

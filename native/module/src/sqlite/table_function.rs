@@ -38,7 +38,7 @@ pub(super) fn module<F: TableFunction, const SLOT: usize>() -> &'static Module {
             // Without it the table exists under the module's name only and cannot be created under others.
             create: None,
             connect: Some(connect::<F, SLOT>),
-            best_index: Some(best_index::<F, SLOT>),
+            best_index: Some(best_index::<F>),
             disconnect: Some(disconnect::<SLOT>),
             destroy: None,
             open: Some(open::<F>),
@@ -88,10 +88,7 @@ unsafe extern "C" fn disconnect<const SLOT: usize>(table: *mut RawTable) -> c_in
     OK
 }
 
-unsafe extern "C" fn best_index<F: TableFunction, const SLOT: usize>(
-    table: *mut RawTable,
-    info: *mut IndexInfo,
-) -> c_int {
+unsafe extern "C" fn best_index<F: TableFunction>(_: *mut RawTable, info: *mut IndexInfo) -> c_int {
     /// `SQLITE_INDEX_CONSTRAINT_EQ`
     const EQUAL: u8 = 2;
     // SAFETY: SQLite passes what it wants filled in, and nobody else uses it meanwhile.
@@ -123,9 +120,11 @@ unsafe extern "C" fn best_index<F: TableFunction, const SLOT: usize>(
         }
         // There is an argument, but it depends on a table that this order of loops has further inside.
         None if is_given => CONSTRAINT,
+        // `filter` says that it is missing. Not here: SQLite also asks about parts of a WHERE clause with OR, which
+        // have no argument, and must only be kept from using them.
         None => {
-            // SAFETY: the table that SQLite calls with.
-            unsafe { fail::<SLOT>(table, &format!("{}: an argument is missing", F::NAME)) }
+            info.cost = 1e99;
+            OK
         }
     }
 }

@@ -1,0 +1,90 @@
+"""Many entries of a KV table at once: inside the connection where that has ``kv_rows``, otherwise one by one.
+
+Where it has, the driver is given a buffer with many rows and SQLite reads the rows from there, at less than half
+the cost of giving it each row. The results are the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from ._native import pack_keys, pack_rows
+from .errors import InvalidArgument
+from .kv_statements import KVStatements
+from .lending import DriverCursor
+
+__all__ = ["delete_many", "get_many", "put_many"]
+
+# Bytes of a buffer: what is smaller costs more statements, what is larger leaves the processor's cache.
+_ROWS = 1 << 20
+_KEYS = 1 << 16
+
+# Rows that are given to the driver at a time.
+_PAGE = 1000
+
+# Keys that one statement looks up.
+_CHUNKS = (1, 8, 64, 512)
+
+
+def put_many(cursor: DriverCursor, sql: KVStatements, pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Set every ``(key, value)``, reading ``pairs`` bit by bit."""
+    rest = iter(pairs)
+    if not (sql.takes_rows and cursor.has_rows):
+        while some := [_pair(item) for item in islice(rest, _PAGE)]:
+            cursor.many(sql.put, some)
+        return
+    while True:
+        rows, large = pack_rows(rest, _ROWS, sql.pickle, sql.encoding)
+        if rows is not None:
+            cursor.run(sql.put_rows, rows, None)
+        if large is not None:
+            cursor.run(sql.put, *large)
+        elif rows is None:
+            return
+
+
+def get_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any], default: Any) -> list[Any]:
+    """Return the values of ``keys``, in their order, ``default`` for those that are missing."""
+    unpack = sql.unpack
+    if not (sql.takes_rows and cursor.has_rows):
+        found = {
+            sql.key(key): unpack(value)
+            for some in _chunks(keys)
+            for key, value in cursor.all(sql.get_many(len(some)), *some)
+        }
+        return [found.get(key, default) for key in keys]
+    values: list[Any] = []
+    for rows in _buffers(keys):
+        values += [default if data is None else unpack(data) for (data,) in cursor.each(sql.get_rows, rows)]
+    return values
+
+
+def delete_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any]) -> int:
+    """Remove ``keys``; return how many of them were there."""
+    if not (sql.takes_rows and cursor.has_rows):
+        return sum(cursor.run(sql.delete_many(len(some)), *some) for some in _chunks(keys))
+    return sum(cursor.run(sql.delete_rows, rows) for rows in _buffers(keys))
+
+
+def _buffers(keys: list[Any]) -> Iterator[bytes]:
+    rest = iter(keys)
+    while (rows := pack_keys(rest, _KEYS)) is not None:
+        yield rows
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    try:
+        key, value = item
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"expected pairs of key and value, not {item!r:.60}") from error
+    return key, value
+
+
+def _chunks(keys: list[Any]) -> Iterator[list[Any]]:
+    """Cut ``keys`` into lists of a few sizes, so that a few statements serve; the last is filled up by repeating."""
+    for start in range(0, len(keys), _CHUNKS[-1]):
+        some = keys[start : start + _CHUNKS[-1]]
+        size = next(size for size in _CHUNKS if size >= len(some))
+        yield some + some[-1:] * (size - len(some))
