@@ -162,6 +162,12 @@ def bench_kv(report: Report, folder: Path) -> None:
 
     runs = {"update": lambda: kv.update(pairs), "raw cursor, executemany": executemany}
     report.add("kv.update, a key", medians(runs, 9), per=10_000)
+    keys = [key for key, _ in pairs]
+    runs = {
+        "get_many": lambda: kv.get_many(keys),
+        "raw cursor, point reads": lambda: [cursor.execute(get, (key,)).fetchone() for key in keys],
+    }
+    report.add("kv.get_many, a key", medians(runs, 9), per=10_000)
     runs = {
         "items": lambda: sum(1 for _ in kv.items()),
         "raw cursor, scan": lambda: sum(1 for _ in cursor.execute("SELECT key, value FROM kv ORDER BY id")),

@@ -2,13 +2,15 @@
 
 The same file is a SQLite extension (entry point ``sqlite3_native_init``) with the SQL functions
 ``kv_version()``, ``kv_cosine_distance(a, b)``, ``kv_l2_distance(a, b)``, ``kv_l1_distance(a, b)``,
-``kv_hamming_distance(a, b)`` and the aggregate ``kv_nearest(key, vector, query, k, metric)``. The functions and
-the class at the end of this module do the same through ``create_function`` and ``create_aggregate``.
+``kv_hamming_distance(a, b)``, the aggregate ``kv_nearest(key, vector, query, k, metric)`` and the table-valued
+function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
+:func:`pack_rows` or :func:`pack_keys` made. The functions and the class in this module do the same
+as the SQL functions through ``create_function`` and ``create_aggregate``, which cannot make a table.
 
 All packed numbers are little-endian. Everything here may be used from several threads at once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, final
 
 from typing_extensions import Buffer
@@ -210,6 +212,51 @@ def pack(value: Any, allow_pickle: bool = False, encoding: str | None = None) ->
     InvalidArgument
         (a ``ValueError``) for text with lone surrogates, for nesting that is too deep or cyclic, and for a
         container that is changed meanwhile.
+    """
+
+def check_key(key: Any, /) -> str | bytes | int:
+    """Return ``key`` if it can be the key of an entry: text without lone surrogates, bytes, or an int of 64 bits.
+
+    Raises
+    ------
+    UnsupportedType
+        (a ``TypeError``) for any other type, subclasses included.
+    InvalidArgument
+        (a ``ValueError``) for text with lone surrogates and for larger ints.
+    """
+
+def pack_rows(
+    pairs: Iterator[Any], size: int, allow_pickle: bool = False, encoding: str | None = None, packed: bool = False
+) -> tuple[bytes | None, tuple[Any, Any] | None]:
+    """Keys and packed values of the next pairs in one buffer, for the SQL table ``kv_rows``.
+
+    Parameters
+    ----------
+    pairs
+        An iterator of ``(key, value)``. It is read until the buffer has ``size`` bytes: call again, with the same
+        iterator, for the rest.
+    size
+        The size at which a buffer is full.
+    allow_pickle, encoding
+        As for :func:`pack`.
+    packed
+        Values are ``bytes`` that :func:`pack` made already.
+
+    Returns
+    -------
+    The buffer, None if there is nothing for it; and the pair, as it was given, that follows the buffer's rows and is
+    larger than ``size`` by itself: better not copied. ``(None, None)`` when the iterator is exhausted.
+
+    Raises
+    ------
+    UnsupportedType, InvalidArgument
+        As :func:`check_key` and :func:`pack`, and ``InvalidArgument`` for what is no pair.
+    """
+
+def pack_keys(keys: Iterator[Any], size: int) -> bytes | None:
+    """The next keys in one buffer, for the SQL table ``kv_rows``; None when the iterator is exhausted.
+
+    Raises as :func:`check_key`. Call again, with the same iterator, for the rest.
     """
 
 def unpack(data: Buffer, allow_pickle: bool = False) -> Any:

@@ -6,7 +6,7 @@ rung               what it needs
 load_extension     a driver built with ``enable_load_extension`` (Debian's and most system Pythons)
 auto_extension     ctypes and a dynamically linked ``_sqlite3`` (pyenv's Pythons, many on macOS);
                    only while a connection is being opened
-create_function    nothing; the same functions called through Python, several times slower
+create_function    nothing; the same functions called through Python, several times slower; no ``kv_rows``
 ================== ==============================================================================
 
 A driver of another package (``pysqlite3``, ``sqlean``) is taken by :mod:`kohakuvault.engine` only when
@@ -27,7 +27,7 @@ from typing import Any, Literal
 from . import _native
 from .errors import ExtensionUnavailable, InvalidArgument
 
-__all__ = ["Rung", "attach", "auto_extension", "best_rung", "has_functions", "open_with"]
+__all__ = ["Rung", "attach", "auto_extension", "best_rung", "has_functions", "has_rows", "open_with"]
 
 Rung = Literal["load_extension", "auto_extension", "create_function"]
 RUNGS: tuple[Rung, ...] = ("load_extension", "auto_extension", "create_function")
@@ -75,6 +75,15 @@ def has_functions(connection: Any) -> bool:
     try:
         row = connection.execute("SELECT kv_version()").fetchone()
     except Exception:  # noqa: BLE001 ("no such function", in a class of the driver's own)
+        return False
+    return bool(row[0] == _native.__version__)
+
+
+def has_rows(connection: Any) -> bool:
+    """Whether the driver's ``connection`` has the table ``kv_rows`` of this very build."""
+    try:
+        row = connection.execute("SELECT kv_version(), count(*) FROM kv_rows(x'01')").fetchone()
+    except Exception:  # noqa: BLE001 ("no such table", in a class of the driver's own)
         return False
     return bool(row[0] == _native.__version__)
 

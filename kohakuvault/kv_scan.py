@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
-from dataclasses import dataclass, field
-from time import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import UnsupportedType
@@ -28,12 +27,12 @@ class KVScan:
 
     sql: KVStatements
     order: Order
+    # What has expired then is left out, of every page.
+    now: float
     low: Any = None
     high: Any = None
     reverse: bool = False
     values: bool = True
-    # All pages have one clock.
-    now: float = field(default_factory=time)
 
     def whole(self) -> tuple[Statement, Sequence[Any]]:
         return self._statement(self.low, "from", self.high, None)

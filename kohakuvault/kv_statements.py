@@ -6,13 +6,28 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, ColumnElement, Float, Integer, Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Float,
+    Integer,
+    LargeBinary,
+    Table,
+    TableValuedAlias,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import UserDefinedType
 
-from .orm.types import Packed
+from .orm.types import Key, Packed
 from .packing import pack, unpack
-from .statements import Statement, upsert
+from .statements import Statement, upsert, upsert_from
 
 __all__ = ["KVStatements", "Order", "kv_statements"]
 
@@ -39,6 +54,10 @@ class KVStatements:
         Turn a key or a value into what the driver takes for it.
     pickle
         Whether values may be pickles.
+    encoding
+        The encoding of all values, or None.
+    takes_rows
+        Whether the statements on ``kv_rows`` suit the table's types, where a connection has that function.
     """
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
@@ -53,6 +72,9 @@ class KVStatements:
         self.pack: Callable[[Any], bytes] = values.pack if isinstance(values, Packed) else pack
         self.unpack: Callable[[Any], Any] = values.unpack if isinstance(values, Packed) else unpack
         self.pickle = isinstance(values, Packed) and values.pickle
+        self.encoding = values.encoding if isinstance(values, Packed) else None
+        # Types of the user's own may bind as they like.
+        self.takes_rows = type(table.c.key.type) is Key and type(values) is Packed
         self._variants: dict[tuple[Any, ...], Statement] = {}
 
     def _statement(self, element: Any, *names: str) -> Statement:
@@ -174,6 +196,34 @@ class KVStatements:
             return self._statement(make(these & self._live), *names, "now")
 
         return self._made((what, count), build)
+
+    # -- many entries, inside the connection ---------------------------------------------------
+
+    @cached_property
+    def _rows(self) -> TableValuedAlias:
+        rows = func.kv_rows(bindparam("rows", type_=LargeBinary()))
+        return rows.table_valued("position", "key", "value", name="row")
+
+    @cached_property
+    def put_rows(self) -> Statement:
+        """Set the rows of a buffer, made by ``pack_rows``."""
+        expires_at = bindparam("expires_at", type_=self._table.c.expires_at.type)
+        rows = select(self._rows.c.key, self._rows.c.value, expires_at)
+        put = upsert_from(self._table, self._dialect, rows, "key", ["value", "expires_at"])
+        return self._statement(put, "rows", "expires_at")
+
+    @cached_property
+    def get_rows(self) -> Statement:
+        """Select the value of each key in a buffer, made by ``pack_keys``, or NULL."""
+        table, rows = self._table, self._rows
+        found = rows.outerjoin(table, and_(table.c.key == rows.c.key, self._live))
+        return self._statement(select(table.c.value).select_from(found).order_by(rows.c.position), "now", "rows")
+
+    @cached_property
+    def delete_rows(self) -> Statement:
+        """Delete the keys in a buffer, made by ``pack_keys``."""
+        keys = select(self._rows.c.key)
+        return self._statement(delete(self._table).where(self._table.c.key.in_(keys), self._live), "rows", "now")
 
     def _made(self, which: tuple[Any, ...], build: Callable[[], Statement]) -> Statement:
         statement = self._variants.get(which)

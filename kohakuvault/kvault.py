@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count, islice
+from itertools import chain, count, islice
 from time import time
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,6 +15,7 @@ from .binding import Bind, Binding
 from .container import Container
 from .errors import InvalidArgument, NotFound, UnsupportedType
 from .expiry import TimeToLive, deadline
+from .kv_many import delete_many, get_many, pair, put_many, put_stored
 from .kv_options import refuse_unknown
 from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
 from .kv_statements import KVStatements, Order, kv_statements
@@ -33,9 +34,6 @@ _PAGE = 1000
 
 # One in so many writes that expire also removes up to so many entries that have.
 _SWEEP_EVERY, _SWEEP_MOST = 64, 256
-
-# Keys that one statement looks up.
-_CHUNKS = (1, 8, 64, 512)
 
 # What may wait to be written.
 _CAP_BYTES = 64 << 20
@@ -339,36 +337,40 @@ class KVault(Container, MutableMapping[Any, Any]):
         pairs: Any = other
         if isinstance(other, Mapping):
             pairs = other.items()
+            if isinstance(other, KVault) and other.engine is self.engine:
+                # Without WAL, nobody can read the file while much is being written.
+                pairs = list(pairs)
         elif hasattr(other, "keys"):
             pairs = ((key, pairs[key]) for key in other.keys())  # noqa: SIM118 (need not be iterable)
-        self.put_many([*pairs, *keywords.items()])
+        self.put_many(chain(pairs, keywords.items()))
 
-    def put_many(self, items: Iterable[tuple[Any, Any]]) -> None:
-        """Set every ``(key, value)``: all of them, or none if one cannot be stored."""
-        rows = [_pair(item) for item in items]
+    def put_many(self, items: Iterable[tuple[Any, Any]], ttl: TimeToLive | None = None) -> None:
+        """Set every ``(key, value)``: all of them, or none if one cannot be stored or ``items`` raises.
+
+        One transaction, and of ``items`` no more than 1000 pairs or some megabytes in memory at a time. An
+        iterator that gives more is read while the transaction is open, so it must not write to this database.
+        ``ttl`` is that of :meth:`put`.
+        """
+        pairs = iter(items)
         if not self._takes_any:
-            rows = [(key, _as_bytes(value)) for key, value in rows]
-        if rows:
+            pairs = ((key, _as_bytes(value)) for key, value in map(pair, pairs))
+        until = deadline(ttl)
+        first = list(islice(pairs, _PAGE))
+        if first:
             with self._settled.writing() as cursor:
-                cursor.many(self._sql.put, rows)
+                put_many(cursor, self._sql, chain(first, pairs), until)
 
     def get_many(self, keys: Iterable[Any], default: Any = None) -> list[Any]:
         """Return the values of ``keys``, in their order, ``default`` for those that are missing."""
         wanted = list(keys)
-        found: dict[Any, Any] = {}
-        now = time()
         with self._settled.reading() as cursor:
-            for some in _chunks(wanted):
-                for key, value in cursor.all(self._sql.get_many(len(some)), *some, now):
-                    found[self._sql.key(key)] = self._unpack(value)
-        return [found.get(key, default) for key in wanted]
+            return get_many(cursor, self._sql, wanted, default, time())
 
     def delete_many(self, keys: Iterable[Any]) -> int:
         """Remove ``keys``, all at once; return how many of them were there."""
         wanted = list(keys)
-        now = time()
         with self._settled.writing() as cursor:
-            return sum(cursor.run(self._sql.delete_many(len(some)), *some, now) for some in _chunks(wanted))
+            return delete_many(cursor, self._sql, wanted, time())
 
     def clear(self) -> None:
         """Remove every entry."""
@@ -457,7 +459,7 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     def _keys(self, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False) -> Iterator[Any]:
         decode = self._sql.key
-        scan = KVScan(self._sql, order, low, high, reverse, values=False)
+        scan = KVScan(self._sql, order, time(), low, high, reverse, values=False)
         with self._settled.scanning(scan) as batches:
             for rows in batches:
                 for _, key in rows:
@@ -467,7 +469,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         self, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False
     ) -> Iterator[tuple[Any, Any]]:
         decode, unpack = self._sql.key, self._unpack
-        scan = KVScan(self._sql, order, low, high, reverse)
+        scan = KVScan(self._sql, order, time(), low, high, reverse)
         with self._settled.scanning(scan) as batches:
             for rows in batches:
                 for _, key, value in rows:
@@ -646,7 +648,7 @@ class KVault(Container, MutableMapping[Any, Any]):
 
 def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
     def write(cursor: DriverCursor, entries: list[Waiting]) -> None:
-        cursor.many(sql.put_stored, entries)
+        put_stored(cursor, sql, entries)
         if any(expires_at is not None for _, _, expires_at in entries):
             cursor.run(sql.delete_expired, time(), _SWEEP_MOST)
 
@@ -670,19 +672,3 @@ def _as_bytes(value: Any) -> bytes:
 
 def _is_over(expires_at: float | None) -> bool:
     return expires_at is not None and expires_at <= time()
-
-
-def _pair(item: Any) -> tuple[Any, Any]:
-    try:
-        key, value = item
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"expected pairs of key and value, not {item!r:.60}") from error
-    return key, value
-
-
-def _chunks(keys: list[Any]) -> Iterator[list[Any]]:
-    """Cut ``keys`` into lists of a few sizes, so that a few statements serve; the last is filled up by repeating."""
-    for start in range(0, len(keys), _CHUNKS[-1]):
-        some = keys[start : start + _CHUNKS[-1]]
-        size = next(size for size in _CHUNKS if size >= len(some))
-        yield some + some[-1:] * (size - len(some))

@@ -21,7 +21,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from .engine import installed
 from .errors import DatabaseBusy, DriverError, KohakuVaultError, SchemaMismatch, translate
-from .extension import attach, has_functions
+from .extension import attach, has_functions, has_rows
 from .known import forget
 from .statements import Statement
 
@@ -39,7 +39,7 @@ class DriverCursor:
         The SQLAlchemy Connection whose transaction the statements are part of; None where each is its own.
     """
 
-    __slots__ = ("_engine", "_error", "connection", "cursor", "owner", "transaction")
+    __slots__ = ("_engine", "_error", "_has_rows", "connection", "cursor", "owner", "transaction")
 
     def __init__(
         self, connection: Any, engine: Engine, *, owner: Any = None, transaction: Connection | None = None
@@ -51,6 +51,14 @@ class DriverCursor:
         self.transaction = transaction
         self._engine = engine
         self._error = engine.dialect.dbapi.Error
+        self._has_rows = False
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether statements may use ``kv_rows``: SQLite, on a connection with the native extension."""
+        if not self._has_rows and self._engine.dialect.name == "sqlite":
+            self._has_rows = has_rows(self.connection)
+        return self._has_rows
 
     def one(self, statement: Statement, *values: Any) -> Any:
         """Run and return the first row, or None."""
@@ -73,6 +81,20 @@ class DriverCursor:
         except BaseException as error:
             self._failed(error)
             raise
+
+    def each(self, statement: Statement, *values: Any) -> Iterator[Any]:
+        """Run and give the rows one by one."""
+        parameters = statement.parameters(values)
+        # One of its own: whoever takes the rows may run other statements meanwhile.
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(statement.sql, parameters)
+            yield from cursor
+        except BaseException as error:
+            self._failed(error)
+            raise
+        finally:
+            cursor.close()
 
     def run(self, statement: Statement, *values: Any) -> int:
         """Run and return the number of rows that were changed."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, Table
+from sqlalchemy import ColumnElement, Insert, Select, Table, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["Statement", "insert_or_ignore", "upsert"]
+__all__ = ["Statement", "insert_or_ignore", "upsert", "upsert_from"]
 
 Converter = Callable[[Any], Any]
 
@@ -97,7 +97,19 @@ def upsert(
 
     Where ``where`` says so of the row that exists; otherwise that row stays as it is.
     """
-    insert = _insert(table, dialect)
+    return _update_on(_insert(table, dialect), conflict, changes, where)
+
+
+def upsert_from(table: Table, dialect: Dialect, rows: Select[Any], conflict: str, changes: Sequence[str]) -> Insert:
+    """Return ``INSERT … SELECT … ON CONFLICT (conflict) DO UPDATE``; ``rows`` selects ``conflict`` and ``changes``."""
+    # Without WHERE, SQLite would take ON CONFLICT for the ON of a join.
+    insert = _insert(table, dialect).from_select([conflict, *changes], rows.where(true()))
+    return _update_on(insert, conflict, changes, None)
+
+
+def _update_on(
+    insert: sqlite.Insert | postgresql.Insert, conflict: str, changes: Iterable[str], where: ColumnElement[bool] | None
+) -> Insert:
     return insert.on_conflict_do_update(
         index_elements=[conflict], set_={name: insert.excluded[name] for name in changes}, where=where
     )

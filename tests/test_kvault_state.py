@@ -56,7 +56,7 @@ class LikeADict(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.clock = Clock()
-        for module in ("kvault", "kv_scan", "expiry"):
+        for module in ("kvault", "expiry"):
             self.stack.enter_context(mock.patch(f"kohakuvault.{module}.time", self.clock))
         self.bind = self.new_bind()
         self.engine = create_engine(self.bind)

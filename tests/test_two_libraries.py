@@ -215,6 +215,30 @@ def test_statements_of_several_libraries_run_interleaved(tmp_path):
     assert run(program, tmp_path, *DRIVERS) == "ok\n"
 
 
+def test_rows_of_several_libraries_are_read_interleaved(tmp_path):
+    program = """
+        vaults = [KVault(create_engine(f"{directory}/{driver}.db", driver=driver)) for driver in drivers]
+        for kv in vaults * 2:
+            kv.put_many((f"key {n}", n) for n in range(3000))
+            assert kv.get_many([f"key {n}" for n in range(3001)]) == [*range(3000), None]
+        buffer, _ = kohakuvault._native.pack_rows(((n, n) for n in range(200)), 1 << 20)
+        sql = "SELECT key FROM kv_rows(?)"
+        connections = [kv.engine.raw_connection() for kv in vaults]
+        cursors = [connection.cursor().execute(sql, (buffer,)) for connection in connections * 2]
+        for n in range(200):
+            assert [cursor.fetchone() for cursor in cursors] == [(n,)] * len(cursors)
+        for connection in connections * 2:
+            try:
+                connection.cursor().execute("SELECT * FROM kv_rows(x'0101')")
+            except connection.dbapi_connection.OperationalError as error:
+                assert "it ends too early" in str(error), error
+            else:
+                raise AssertionError("no error")
+        print("ok")
+    """
+    assert run(program, tmp_path, *DRIVERS) == "ok\n"
+
+
 def test_errors_stay_in_the_library_that_they_came_from(tmp_path):
     program = """
         connections = [made(driver)[0].raw_connection() for driver in drivers]

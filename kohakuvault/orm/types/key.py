@@ -8,37 +8,13 @@ from typing import Any
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine, UserDefinedType
 
-from ...errors import CorruptValue, InvalidArgument, UnsupportedType
+from ..._native import check_key
+from ...errors import CorruptValue, InvalidArgument
 
 __all__ = ["Key"]
 
-_INT64 = range(-(2**63), 2**63)
 # An entry of a PostgreSQL B-tree has at most a third of its 8 kB page, header included.
 _LONGEST = 2601
-
-
-def check_key(key: Any) -> str | bytes | int:
-    """Return ``key`` if it can be a key; otherwise raise the error that says why not."""
-    kind = type(key)
-    if kind is str:
-        # ASCII is what most keys are; only other text can hold a surrogate.
-        if not key.isascii():
-            try:
-                key.encode()
-            except UnicodeEncodeError as error:
-                raise InvalidArgument(
-                    f"key {key!r} has a lone surrogate, which no database stores as text; use its bytes as the key"
-                ) from error
-    elif kind is int:
-        if key not in _INT64:
-            raise InvalidArgument(
-                f"key {key} is beyond 64 bits; integer keys are -2**63 to 2**63-1. Use str(key) as the key"
-            )
-    elif kind is not bytes:
-        raise UnsupportedType(
-            f"a key is str, bytes or int, not {kind.__name__}: {key!r:.60}. Convert it, for instance with str()"
-        )
-    return key  # type: ignore[no-any-return]
 
 
 def encode_key(key: Any) -> bytes:

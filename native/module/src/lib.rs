@@ -24,6 +24,10 @@ mod _native {
     use crate::python::nearest::NearestAggregate;
     #[pymodule_export]
     use crate::python::packing::face::{pack, pack_cbor, pack_msgpack, unpack, unpack_cbor, unpack_msgpack};
+    #[pymodule_export]
+    use crate::python::packing::kv_key::check_key;
+    #[pymodule_export]
+    use crate::python::packing::rows::{pack_keys, pack_rows};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -22,6 +22,7 @@ pub(super) const MIN_VERSION: c_int = 3_031_000;
 
 pub(super) const OK: c_int = 0;
 pub(super) const ERROR: c_int = 1;
+pub(super) const CONSTRAINT: c_int = 19;
 
 pub(super) const INTEGER: c_int = 1;
 pub(super) const FLOAT: c_int = 2;
@@ -33,6 +34,12 @@ pub(super) const NULL: c_int = 5;
 pub(super) const FUNCTION_FLAGS: c_int = 0x01 | 0x800 | 0x20_0000;
 
 const UTF8: c_uchar = 1;
+
+/// Tells `SQLite` to copy a result before it returns.
+const TRANSIENT: isize = -1;
+
+const CREATE_MODULE: usize = 119;
+const VTAB_CONFIG: usize = 177;
 
 /// Opaque `sqlite3`.
 #[repr(C)]
@@ -50,6 +57,93 @@ pub(super) struct Routines([u8; 0]);
 pub(super) type Callback = unsafe extern "C" fn(*mut RawContext, c_int, *mut *mut RawValue);
 pub(super) type FinalCallback = unsafe extern "C" fn(*mut RawContext);
 pub(super) type Destructor = unsafe extern "C" fn(*mut c_void);
+
+/// `sqlite3_module` of version 1.
+#[repr(C)]
+pub(super) struct Module {
+    pub(super) version: c_int,
+    pub(super) create: Option<Connect>,
+    pub(super) connect: Option<Connect>,
+    pub(super) best_index: Option<unsafe extern "C" fn(*mut RawTable, *mut IndexInfo) -> c_int>,
+    pub(super) disconnect: Option<unsafe extern "C" fn(*mut RawTable) -> c_int>,
+    pub(super) destroy: Option<unsafe extern "C" fn(*mut RawTable) -> c_int>,
+    pub(super) open: Option<unsafe extern "C" fn(*mut RawTable, *mut *mut RawCursor) -> c_int>,
+    pub(super) close: Option<unsafe extern "C" fn(*mut RawCursor) -> c_int>,
+    pub(super) filter: Option<
+        unsafe extern "C" fn(*mut RawCursor, c_int, *const c_char, c_int, *mut *mut RawValue) -> c_int,
+    >,
+    pub(super) next: Option<unsafe extern "C" fn(*mut RawCursor) -> c_int>,
+    pub(super) eof: Option<unsafe extern "C" fn(*mut RawCursor) -> c_int>,
+    pub(super) column: Option<unsafe extern "C" fn(*mut RawCursor, *mut RawContext, c_int) -> c_int>,
+    pub(super) rowid: Option<unsafe extern "C" fn(*mut RawCursor, *mut i64) -> c_int>,
+    /// `xUpdate` to `xRename`, none of which a read-only table has.
+    pub(super) others: [Option<unsafe extern "C" fn()>; 7],
+}
+
+pub(super) type Connect = unsafe extern "C" fn(
+    *mut Database,
+    *mut c_void,
+    c_int,
+    *const *const c_char,
+    *mut *mut RawTable,
+    *mut *mut c_char,
+) -> c_int;
+
+/// `sqlite3_vtab`.
+#[repr(C)]
+pub(super) struct RawTable {
+    pub(super) module: *const Module,
+    pub(super) references: c_int,
+    /// Why the last call failed, allocated by `SQLite`.
+    pub(super) message: *mut c_char,
+}
+
+/// `sqlite3_vtab_cursor`.
+#[repr(C)]
+pub(super) struct RawCursor {
+    pub(super) table: *mut RawTable,
+}
+
+/// `sqlite3_index_info`.
+#[repr(C)]
+pub(super) struct IndexInfo {
+    pub(super) constraint_count: c_int,
+    pub(super) constraints: *const Constraint,
+    pub(super) order_count: c_int,
+    pub(super) orders: *const Order,
+    pub(super) usages: *mut Usage,
+    pub(super) number: c_int,
+    pub(super) text: *mut c_char,
+    pub(super) free_text: c_int,
+    pub(super) is_ordered: c_int,
+    pub(super) cost: f64,
+    pub(super) rows: i64,
+    pub(super) flags: c_int,
+    pub(super) used_columns: u64,
+}
+
+/// `sqlite3_index_constraint`.
+#[repr(C)]
+pub(super) struct Constraint {
+    pub(super) column: c_int,
+    pub(super) operator: c_uchar,
+    pub(super) usable: c_uchar,
+    pub(super) term_offset: c_int,
+}
+
+/// `sqlite3_index_orderby`.
+#[repr(C)]
+pub(super) struct Order {
+    pub(super) column: c_int,
+    pub(super) descending: c_uchar,
+}
+
+/// `sqlite3_index_constraint_usage`.
+#[repr(C)]
+pub(super) struct Usage {
+    pub(super) argument: c_int,
+    pub(super) omit: c_uchar,
+}
 
 /// The table of one `SQLite` library. Copying it copies a pointer.
 #[derive(Clone, Copy)]
@@ -75,11 +169,14 @@ macro_rules! routines {
 
 routines! {
     raw_aggregate_context = 0: fn(context: *mut RawContext, bytes: c_int) -> *mut c_void;
+    raw_declare_vtab = 50: fn(database: *mut Database, sql: *const c_char) -> c_int;
+    raw_free = 58: fn(memory: *mut c_void);
     raw_get_auxdata = 61: fn(context: *mut RawContext, argument: c_int) -> *mut c_void;
     raw_libversion_number = 67: fn() -> c_int;
     raw_malloc = 68: fn(bytes: c_int) -> *mut c_void;
     raw_result_double = 79: fn(context: *mut RawContext, value: f64);
     raw_result_error = 80: fn(context: *mut RawContext, message: *const c_char, bytes: c_int);
+    raw_result_int64 = 83: fn(context: *mut RawContext, value: i64);
     raw_result_null = 84: fn(context: *mut RawContext);
     raw_set_auxdata = 92: fn(context: *mut RawContext, argument: c_int, data: *mut c_void, free: Destructor);
     raw_value_blob = 102: fn(value: *mut RawValue) -> *const u8;
@@ -87,11 +184,16 @@ routines! {
     raw_value_int64 = 107: fn(value: *mut RawValue) -> i64;
     raw_value_text = 109: fn(value: *mut RawValue) -> *const u8;
     raw_value_type = 113: fn(value: *mut RawValue) -> c_int;
+    raw_create_module = 119: fn(
+        database: *mut Database, name: *const c_char, module: *const Module, data: *mut c_void,
+        destroy: Option<Destructor>
+    ) -> c_int;
     raw_create_function = 162: fn(
         database: *mut Database, name: *const c_char, arguments: c_int, flags: c_int, data: *mut c_void,
         function: Option<Callback>, step: Option<Callback>, finish: Option<FinalCallback>,
         destroy: Option<Destructor>
     ) -> c_int;
+    raw_result_blob64 = 201: fn(context: *mut RawContext, blob: *const u8, bytes: u64, free: isize);
     raw_result_text64 = 202: fn(
         context: *mut RawContext, text: *const u8, bytes: u64, free: isize, encoding: c_uchar
     );
@@ -122,6 +224,51 @@ impl Api {
             }
         }
         copy.cast()
+    }
+
+    /// # Safety
+    /// `memory` is null or was allocated by this library, and nobody uses it any more.
+    pub(super) unsafe fn free(self, memory: *mut c_char) {
+        // SAFETY: by the contract above.
+        unsafe { self.raw_free(memory.cast()) }
+    }
+
+    /// Whether this library was built with virtual tables.
+    pub(super) fn has_modules(self) -> bool {
+        // SAFETY: the table is longer than the index; what is not built in is null.
+        !unsafe { *self.0.add(CREATE_MODULE) }.is_null()
+    }
+
+    /// # Safety
+    /// `database` is an open connection of this library, which [has modules](Self::has_modules).
+    pub(super) unsafe fn create_module(
+        self,
+        database: *mut Database,
+        name: &'static std::ffi::CStr,
+        module: &'static Module,
+    ) -> c_int {
+        // SAFETY: by the contract above; the module is static and needs no data.
+        unsafe { self.raw_create_module(database, name.as_ptr(), module, ptr::null_mut(), None) }
+    }
+
+    /// Declares the columns of the virtual table that is being connected, and that it does no harm: views and
+    /// triggers may use it even where the schema is not trusted.
+    ///
+    /// # Safety
+    /// Called from `xConnect`, with its database.
+    pub(super) unsafe fn declare_table(self, database: *mut Database, sql: &'static std::ffi::CStr) -> c_int {
+        /// `SQLITE_VTAB_INNOCUOUS`
+        const INNOCUOUS: c_int = 2;
+        type Config = unsafe extern "C" fn(*mut Database, c_int, ...) -> c_int;
+        // SAFETY: by the contract above.
+        let status = unsafe { self.raw_declare_vtab(database, sql.as_ptr()) };
+        if status != OK {
+            return status;
+        }
+        // SAFETY: as in `routines!`; the routine is variadic.
+        let config = unsafe { transmute_copy::<*const c_void, Config>(&*self.0.add(VTAB_CONFIG)) };
+        // SAFETY: by the contract above; this setting has no further arguments.
+        unsafe { config(database, INNOCUOUS) }
     }
 
     /// # Safety
@@ -245,12 +392,28 @@ impl Context {
     }
 
     pub(super) fn result_text(self, text: &str) {
-        /// Tells `SQLite` to copy the text before it returns.
-        const TRANSIENT: isize = -1;
+        self.result_utf8(text.as_bytes());
+    }
+
+    /// A TEXT; `SQLite` does not check that the bytes are UTF-8.
+    #[inline]
+    pub(super) fn result_utf8(self, text: &[u8]) {
         // SAFETY: the text is readable for its length, and copied.
         unsafe {
             self.api.raw_result_text64(self.raw, text.as_ptr(), text.len() as u64, TRANSIENT, UTF8);
         }
+    }
+
+    #[inline]
+    pub(super) fn result_blob(self, blob: &[u8]) {
+        // SAFETY: the blob is readable for its length, and copied.
+        unsafe { self.api.raw_result_blob64(self.raw, blob.as_ptr(), blob.len() as u64, TRANSIENT) }
+    }
+
+    #[inline]
+    pub(super) fn result_int(self, value: i64) {
+        // SAFETY: the context is live.
+        unsafe { self.api.raw_result_int64(self.raw, value) }
     }
 
     pub(super) fn result_error(self, message: &str) {

@@ -98,7 +98,7 @@ unsafe fn run<const SLOT: usize>(
 }
 
 #[cold]
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .copied()

@@ -10,9 +10,11 @@ use super::api::{Api, Callback, Context, Database, ERROR, FinalCallback, MIN_VER
 use super::callback::{Arguments, Scalar, SqlResult, finish, scalar, step};
 use super::distance::{Cosine, Distance, Hamming, L1, L2};
 use super::nearest::Nearest;
+use super::rows::KvRows;
 use super::slots::{self, SLOTS};
+use super::table_function::module;
 
-/// Registers the SQL functions on a connection.
+/// Registers the SQL functions and the virtual table on a connection.
 ///
 /// # Safety
 /// To be called by `SQLite` only, with the arguments of `sqlite3_loadext_entry`.
@@ -53,15 +55,15 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
             version % 1000
         ));
     }
-    let functions = match slots::intern(routines) {
-        Some(0) => functions::<0>(),
-        Some(1) => functions::<1>(),
-        Some(2) => functions::<2>(),
-        Some(3) => functions::<3>(),
-        Some(4) => functions::<4>(),
-        Some(5) => functions::<5>(),
-        Some(6) => functions::<6>(),
-        Some(7) => functions::<7>(),
+    let (functions, rows) = match slots::intern(routines) {
+        Some(0) => (functions::<0>(), module::<KvRows, 0>()),
+        Some(1) => (functions::<1>(), module::<KvRows, 1>()),
+        Some(2) => (functions::<2>(), module::<KvRows, 2>()),
+        Some(3) => (functions::<3>(), module::<KvRows, 3>()),
+        Some(4) => (functions::<4>(), module::<KvRows, 4>()),
+        Some(5) => (functions::<5>(), module::<KvRows, 5>()),
+        Some(6) => (functions::<6>(), module::<KvRows, 6>()),
+        Some(7) => (functions::<7>(), module::<KvRows, 7>()),
         _ => {
             return Err(format!(
                 "kohakuvault: {SLOTS} other SQLite libraries of this process have loaded the extension already"
@@ -76,6 +78,13 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
                 "kohakuvault: SQLite error {status} while registering {}",
                 name.to_string_lossy()
             ));
+        }
+    }
+    if api.has_modules() {
+        // SAFETY: as above.
+        let status = unsafe { api.create_module(database, c"kv_rows", rows) };
+        if status != OK {
+            return Err(format!("kohakuvault: SQLite error {status} while registering kv_rows"));
         }
     }
     Ok(())

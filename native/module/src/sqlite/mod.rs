@@ -1,4 +1,4 @@
-//! The `SQLite` face: SQL functions that run inside the host's connection.
+//! The `SQLite` face: SQL functions and a virtual table that run inside the host's connection.
 //!
 //! Callbacks run without the GIL, on whatever thread steps the statement, so nothing here touches Python.
 
@@ -7,4 +7,6 @@ mod callback;
 mod distance;
 mod entry;
 mod nearest;
+mod rows;
 mod slots;
+mod table_function;

@@ -32,22 +32,9 @@ impl<'py> Parts<'py> {
         out.extend_from_slice(self.items.bytes());
     }
 
-    /// A tag and the payload, copied once.
-    pub(super) fn tagged(&self, py: Python<'py>, tag: u8) -> PyResult<Bound<'py, PyBytes>> {
-        PyBytes::new_with(py, 1 + self.len(), |out| {
-            let parts = [&[tag], self.header.as_bytes(), self.items.bytes()];
-            let mut rest = out;
-            for part in parts {
-                // The lengths add up to that of the whole.
-                if let Some((to, after)) = rest.split_at_mut_checked(part.len()) {
-                    to.copy_from_slice(part);
-                    rest = after;
-                } else {
-                    break;
-                }
-            }
-            Ok(())
-        })
+    /// The payload in two parts.
+    pub(super) fn payload(&self) -> [&[u8]; 2] {
+        [self.header.as_bytes(), self.items.bytes()]
     }
 }
 

@@ -108,6 +108,15 @@ pub(super) fn short(value: &Bound<'_, PyAny>) -> String {
     }
 }
 
+/// The first 60 characters of a value's repr.
+#[cold]
+pub(super) fn clipped(value: &Bound<'_, PyAny>) -> String {
+    match value.repr() {
+        Ok(repr) => repr.to_string_lossy().chars().take(60).collect(),
+        Err(_) => format!("<{}>", kind(value)),
+    }
+}
+
 #[cold]
 pub(super) fn refuse(value: &Bound<'_, PyAny>) -> PyErr {
     unsupported(

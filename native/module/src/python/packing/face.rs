@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use kohakuvault_core::packing::{json, tag};
-use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::exceptions::{PyRuntimeError, PyUnicodeDecodeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -26,24 +26,117 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// What is appended to the buffer, as bytes. Packing may run Python code that packs again: that finds another buffer.
-fn collect(py: Python<'_>, write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>) -> PyResult<Bound<'_, PyBytes>> {
-    let mut buffer = BUFFER.take();
-    buffer.clear();
-    let bytes = write(&mut buffer).map(|()| PyBytes::new(py, &buffer));
-    if buffer.capacity() <= KEPT {
-        BUFFER.set(buffer);
+/// Where a packed value goes.
+pub(super) trait Target<'py> {
+    type Packed;
+
+    /// A tag and its payload.
+    fn tagged(&mut self, tag: u8, payload: &[&[u8]]) -> PyResult<Self::Packed>;
+    /// What `write` appends, unless it says that this is not the value.
+    fn written(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> PyResult<bool>,
+    ) -> PyResult<Option<Self::Packed>>;
+}
+
+/// New bytes. Packing may run Python code that packs again: that finds another buffer.
+impl<'py> Target<'py> for Python<'py> {
+    type Packed = Bound<'py, PyBytes>;
+
+    #[inline]
+    fn tagged(&mut self, tag: u8, payload: &[&[u8]]) -> PyResult<Self::Packed> {
+        let length = payload.iter().map(|part| part.len()).sum::<usize>();
+        PyBytes::new_with(*self, 1 + length, |out| {
+            let Some((first, mut rest)) = out.split_first_mut() else { return Ok(()) };
+            *first = tag;
+            for part in payload {
+                // The lengths add up to that of the whole.
+                let Some((to, after)) = rest.split_at_mut_checked(part.len()) else { break };
+                to.copy_from_slice(part);
+                rest = after;
+            }
+            Ok(())
+        })
     }
-    bytes
+
+    fn written(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> PyResult<bool>,
+    ) -> PyResult<Option<Self::Packed>> {
+        let mut buffer = BUFFER.take();
+        buffer.clear();
+        let bytes = write(&mut buffer).map(|is_value| is_value.then(|| PyBytes::new(*self, &buffer)));
+        if buffer.capacity() <= KEPT {
+            BUFFER.set(buffer);
+        }
+        bytes
+    }
+}
+
+/// Behind what is there already. After an error the end is undefined.
+impl Target<'_> for Vec<u8> {
+    type Packed = ();
+
+    #[inline]
+    fn tagged(&mut self, tag: u8, payload: &[&[u8]]) -> PyResult<()> {
+        self.push(tag);
+        for part in payload {
+            self.extend_from_slice(part);
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, write: impl FnOnce(&mut Vec<u8>) -> PyResult<bool>) -> PyResult<Option<()>> {
+        let start = self.len();
+        let is_value = write(self)?;
+        if !is_value {
+            self.truncate(start);
+        }
+        Ok(is_value.then_some(()))
+    }
+}
+
+/// What is appended to the buffer, as bytes.
+fn collect(
+    mut py: Python<'_>,
+    write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>,
+) -> PyResult<Bound<'_, PyBytes>> {
+    whole(&mut py, write)
+}
+
+fn whole<'py, T: Target<'py>>(
+    target: &mut T,
+    write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>,
+) -> PyResult<T::Packed> {
+    let packed = target.written(|out| write(out).map(|()| true))?;
+    packed.ok_or_else(|| PyRuntimeError::new_err("a value was not written"))
 }
 
 /// How a value is to be encoded.
 #[derive(Clone, Copy)]
-enum Form {
+pub(super) enum Form {
     MessagePack,
     Cbor,
     Json,
     Pickle,
+}
+
+impl Form {
+    /// The form that every value of no wrapper is to have.
+    pub(super) fn of(py: Python<'_>, encoding: &str) -> PyResult<Self> {
+        Ok(match encoding {
+            "msgpack" => Self::MessagePack,
+            "cbor" => Self::Cbor,
+            "json" => Self::Json,
+            "pickle" => Self::Pickle,
+            _ => {
+                return Err(invalid(
+                    py,
+                    format!("{encoding:?} is no encoding: None, 'msgpack', 'cbor', 'json' and 'pickle' are"),
+                ));
+            }
+        })
+    }
 }
 
 /// A value as one tag byte and its payload.
@@ -54,98 +147,97 @@ pub(crate) fn pack<'py>(
     allow_pickle: bool,
     encoding: Option<&str>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let py = value.py();
-    if let Some(encoding) = encoding {
-        let form = match encoding {
-            "msgpack" => Form::MessagePack,
-            "cbor" => Form::Cbor,
-            "json" => Form::Json,
-            "pickle" => Form::Pickle,
-            _ => {
-                return Err(invalid(
-                    py,
-                    format!("{encoding:?} is no encoding: None, 'msgpack', 'cbor', 'json' and 'pickle' are"),
-                ));
-            }
-        };
-        return match wrapped(value)? {
-            Some((form, value)) => in_form(&value, form, allow_pickle),
-            None => in_form(value, form, allow_pickle),
-        };
+    let mut py = value.py();
+    match encoding {
+        None => pack_to(&mut py, value, allow_pickle),
+        Some(encoding) => pack_as(&mut py, value, Form::of(value.py(), encoding)?, allow_pickle),
     }
+}
+
+/// Packs a value in the form that suits it.
+#[inline]
+pub(super) fn pack_to<'py, T: Target<'py>>(
+    target: &mut T,
+    value: &Bound<'py, PyAny>,
+    allow_pickle: bool,
+) -> PyResult<T::Packed> {
+    let py = value.py();
     if value.is_exact_instance_of::<PyDict>()
         || value.is_exact_instance_of::<PyList>()
         || value.is_exact_instance_of::<PyTuple>()
     {
-        in_form(value, Form::MessagePack, allow_pickle)
+        in_form(target, value, Form::MessagePack, allow_pickle)
     } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-        tagged(py, tag::BYTES, bytes.as_bytes())
+        target.tagged(tag::BYTES, &[bytes.as_bytes()])
     } else if let Ok(text) = value.cast_exact::<PyString>() {
-        tagged(py, tag::TEXT, text.to_str().map_err(|error| surrogates(py, &error))?.as_bytes())
+        target.tagged(tag::TEXT, &[text.to_str().map_err(|error| surrogates(py, &error))?.as_bytes()])
     } else if let Ok(value) = value.cast_exact::<PyInt>() {
-        pack_int(value)
+        pack_int(target, value)
     } else if let Ok(value) = value.cast_exact::<PyFloat>() {
-        tagged(py, tag::FLOAT, &value.value().to_le_bytes())
+        target.tagged(tag::FLOAT, &[&value.value().to_le_bytes()])
     } else if value.is_none() {
-        tagged(py, tag::NONE, &[])
+        target.tagged(tag::NONE, &[])
     } else if let Ok(value) = value.cast_exact::<PyBool>() {
-        tagged(py, if value.is_true() { tag::TRUE } else { tag::FALSE }, &[])
+        target.tagged(if value.is_true() { tag::TRUE } else { tag::FALSE }, &[])
     } else {
-        pack_other(value, allow_pickle)
+        pack_other(target, value, allow_pickle)
     }
 }
 
-fn tagged<'py>(py: Python<'py>, tag: u8, payload: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    PyBytes::new_with(py, 1 + payload.len(), |out| {
-        if let Some((first, rest)) = out.split_first_mut() {
-            *first = tag;
-            rest.copy_from_slice(payload);
-        }
-        Ok(())
-    })
+/// Packs a value in the form given, unless its wrapper says another.
+pub(super) fn pack_as<'py, T: Target<'py>>(
+    target: &mut T,
+    value: &Bound<'py, PyAny>,
+    form: Form,
+    allow_pickle: bool,
+) -> PyResult<T::Packed> {
+    match wrapped(value)? {
+        Some((form, value)) => in_form(target, &value, form, allow_pickle),
+        None => in_form(target, value, form, allow_pickle),
+    }
 }
 
-fn pack_int<'py>(value: &Bound<'py, PyInt>) -> PyResult<Bound<'py, PyBytes>> {
+fn pack_int<'py, T: Target<'py>>(target: &mut T, value: &Bound<'py, PyInt>) -> PyResult<T::Packed> {
     match value.extract() {
-        Ok(number) => collect(value.py(), |out| {
+        Ok(number) => whole(target, |out| {
             out.push(tag::INT);
             number::write_small_int(out, number);
             Ok(())
         }),
-        Err(_) => tagged(value.py(), tag::INT, number::int_payload(value)?.as_bytes()),
+        Err(_) => target.tagged(tag::INT, &[number::int_payload(value)?.as_bytes()]),
     }
 }
 
-fn pack_other<'py>(value: &Bound<'py, PyAny>, allow_pickle: bool) -> PyResult<Bound<'py, PyBytes>> {
+fn pack_other<'py, T: Target<'py>>(
+    target: &mut T,
+    value: &Bound<'py, PyAny>,
+    allow_pickle: bool,
+) -> PyResult<T::Packed> {
     let py = value.py();
     if let Some((form, value)) = wrapped(value)? {
-        return in_form(&value, form, allow_pickle);
+        return in_form(target, &value, form, allow_pickle);
     }
     let classes = classes(py)?;
     let class = value.get_type();
     let is_array = class.is(&classes.ndarray);
     if is_array || is_numpy_scalar(&class)? {
         return match Parts::of(value, allow_pickle)? {
-            Some(parts) => parts.tagged(py, if is_array { tag::ARRAY } else { tag::SCALAR }),
-            None => in_form(value, Form::Pickle, true),
+            Some(parts) => target.tagged(if is_array { tag::ARRAY } else { tag::SCALAR }, &parts.payload()),
+            None => in_form(target, value, Form::Pickle, true),
         };
     }
-    let mut is_known = true;
-    let packed = collect(py, |out| {
+    if is_container(value) {
+        return in_form(target, value, Form::MessagePack, allow_pickle);
+    }
+    let known = target.written(|out| {
         out.push(tag::MSGPACK);
         // A first look, at what `walk` would write as a pickle inside of MessagePack.
-        let mut writer = msgpack_writer::Writer { out, allow_pickle: false };
-        if is_container(value) {
-            writer.allow_pickle = allow_pickle;
-            return walk(&mut writer, value);
-        }
-        is_known = writer.known(value)?.is_some();
-        Ok(())
+        Ok(msgpack_writer::Writer { out, allow_pickle: false }.known(value)?.is_some())
     })?;
-    match (is_known, allow_pickle) {
-        (true, _) => Ok(packed),
-        (false, true) => in_form(value, Form::Pickle, true),
-        (false, false) => Err(refuse(value)),
+    match known {
+        Some(packed) => Ok(packed),
+        None if allow_pickle => in_form(target, value, Form::Pickle, true),
+        None => Err(refuse(value)),
     }
 }
 
@@ -174,22 +266,27 @@ fn wrapped<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<(Form, Bound<'py, 
     Ok(Some((form, value.getattr(intern!(py, "value"))?)))
 }
 
-fn in_form<'py>(value: &Bound<'py, PyAny>, form: Form, allow_pickle: bool) -> PyResult<Bound<'py, PyBytes>> {
+fn in_form<'py, T: Target<'py>>(
+    target: &mut T,
+    value: &Bound<'py, PyAny>,
+    form: Form,
+    allow_pickle: bool,
+) -> PyResult<T::Packed> {
     let py = value.py();
     match form {
-        Form::MessagePack => collect(py, |out| {
+        Form::MessagePack => whole(target, |out| {
             out.push(tag::MSGPACK);
             walk(&mut msgpack_writer::Writer { out, allow_pickle }, value)
         }),
-        Form::Cbor => collect(py, |out| {
+        Form::Cbor => whole(target, |out| {
             out.push(tag::CBOR);
             walk(&mut cbor_writer::Writer { out }, value)
         }),
         Form::Json => {
             let text = classes(py)?.json_dumps.bind(py).call1((value, MAX_JSON_DEPTH))?;
-            tagged(py, tag::JSON, text.cast::<PyBytes>()?.as_bytes())
+            target.tagged(tag::JSON, &[text.cast::<PyBytes>()?.as_bytes()])
         }
-        Form::Pickle if allow_pickle => tagged(py, tag::PICKLE, pickle::dumps(value)?.as_bytes()),
+        Form::Pickle if allow_pickle => target.tagged(tag::PICKLE, &[pickle::dumps(value)?.as_bytes()]),
         Form::Pickle => Err(unsupported(
             py,
             format!(

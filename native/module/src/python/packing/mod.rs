@@ -5,6 +5,8 @@
 //! face ── msgpack_reader, cbor_reader ── build ── time, number, array    (unpacking)
 //! ```
 //!
+//! `rows` and `kv_key` put keys and packed values into one buffer, for the SQL table `kv_rows`.
+//!
 //! Neither direction recurses over a value, so its depth costs no stack. `docs/format.md` has the bytes.
 
 mod array;
@@ -15,9 +17,11 @@ mod classes;
 mod errors;
 pub(crate) mod face;
 mod keys;
+pub(crate) mod kv_key;
 mod msgpack_reader;
 mod msgpack_writer;
 mod number;
 mod pickle;
+pub(crate) mod rows;
 mod time;
 mod walk;

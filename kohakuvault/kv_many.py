@@ -1,0 +1,117 @@
+"""Many entries of a KV table at once: inside the connection where that has ``kv_rows``, otherwise one by one.
+
+Where it has, the driver is given a buffer with many rows and SQLite reads the rows from there, at less than half
+the cost of giving it each row. The results are the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any
+
+from ._native import pack_keys, pack_rows
+from .errors import InvalidArgument
+from .kv_statements import KVStatements
+from .lending import DriverCursor
+
+__all__ = ["delete_many", "get_many", "pair", "put_many", "put_stored"]
+
+# Bytes of a buffer: what is smaller costs more statements, what is larger leaves the processor's cache.
+_ROWS = 1 << 20
+_KEYS = 1 << 16
+
+Stored = tuple[Any, bytes, float | None]
+
+# Rows that are given to the driver at a time.
+_PAGE = 1000
+
+# Keys that one statement looks up.
+_CHUNKS = (1, 8, 64, 512)
+
+
+def put_many(
+    cursor: DriverCursor, sql: KVStatements, pairs: Iterable[tuple[Any, Any]], expires_at: float | None
+) -> None:
+    """Set every ``(key, value)``, reading ``pairs`` bit by bit."""
+    rest = iter(pairs)
+    if not (sql.takes_rows and cursor.has_rows):
+        while some := [pair(item) for item in islice(rest, _PAGE)]:
+            cursor.many(sql.put_until, [(key, value, expires_at) for key, value in some])
+        return
+    while True:
+        rows, large = pack_rows(rest, _ROWS, sql.pickle, sql.encoding)
+        if rows is not None:
+            cursor.run(sql.put_rows, rows, expires_at)
+        if large is not None:
+            cursor.run(sql.put_until, *large, expires_at)
+        elif rows is None:
+            return
+
+
+def put_stored(cursor: DriverCursor, sql: KVStatements, entries: Sequence[Stored]) -> None:
+    """Set entries that are as the driver takes them: each a key, a packed value and when it expires."""
+    if not (sql.takes_rows and cursor.has_rows):
+        cursor.many(sql.put_stored, entries)
+        return
+    for expires_at, some in groupby(entries, itemgetter(2)):
+        # Few expire at one moment; the others are most.
+        if expires_at is not None:
+            cursor.many(sql.put_stored, list(some))
+            continue
+        rest = ((key, packed) for key, packed, _ in some)
+        while True:
+            rows, large = pack_rows(rest, _ROWS, packed=True)
+            if rows is not None:
+                cursor.run(sql.put_rows, rows, None)
+            if large is not None:
+                cursor.run(sql.put_stored, *large, None)
+            elif rows is None:
+                break
+
+
+def get_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any], default: Any, now: float) -> list[Any]:
+    """Return the values of ``keys``, in their order, ``default`` for those that are missing."""
+    unpack = sql.unpack
+    if not (sql.takes_rows and cursor.has_rows):
+        found = {
+            sql.key(key): unpack(value)
+            for some in _chunks(keys)
+            for key, value in cursor.all(sql.get_many(len(some)), *some, now)
+        }
+        return [found.get(key, default) for key in keys]
+    values: list[Any] = []
+    for rows in _buffers(keys):
+        values += [default if data is None else unpack(data) for (data,) in cursor.each(sql.get_rows, now, rows)]
+    return values
+
+
+def delete_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any], now: float) -> int:
+    """Remove ``keys``; return how many of them were there."""
+    if not (sql.takes_rows and cursor.has_rows):
+        return sum(cursor.run(sql.delete_many(len(some)), *some, now) for some in _chunks(keys))
+    return sum(cursor.run(sql.delete_rows, rows, now) for rows in _buffers(keys))
+
+
+def _buffers(keys: list[Any]) -> Iterator[bytes]:
+    rest = iter(keys)
+    while (rows := pack_keys(rest, _KEYS)) is not None:
+        yield rows
+
+
+def pair(item: Any) -> tuple[Any, Any]:
+    """Return ``item`` if it is a pair; otherwise raise."""
+    try:
+        key, value = item
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"expected pairs of key and value, not {item!r:.60}") from error
+    return key, value
+
+
+def _chunks(keys: list[Any]) -> Iterator[list[Any]]:
+    """Cut ``keys`` into lists of a few sizes, so that a few statements serve; the last is filled up by repeating."""
+    for start in range(0, len(keys), _CHUNKS[-1]):
+        some = keys[start : start + _CHUNKS[-1]]
+        size = next(size for size in _CHUNKS if size >= len(some))
+        yield some + some[-1:] * (size - len(some))
