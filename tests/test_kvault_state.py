@@ -72,7 +72,7 @@ class LikeADict(RuleBasedStateMachine):
         self.options: dict[str, object] = {}
         self.caching = False
 
-    @initialize(read_cache=st.sampled_from([None, 1 << 20]))
+    @initialize(read_cache=st.sampled_from([None]))
     def open(self, read_cache: int | None) -> None:
         self.options = {} if read_cache is None else {"read_cache": read_cache}
         self.kv = KVault(self.engine, **self.options)
