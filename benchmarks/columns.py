@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import raw
-from harness import Report, Target, medians
+from harness import Found, Report, Target, runs_in_turns
 from kohakuvault import ColumnVault
 
 
@@ -42,14 +42,14 @@ def bench(report: Report, folder: Path) -> None:
         (array, "array", array.tobytes),
     ):
         rounds = [(extend(values), insert_blob(to_bytes)) for _ in range(9)]
-        taken, peer = (statistics.median(times) for times in zip(*rounds, strict=True))
+        taken, peer = (list(times) for times in zip(*rounds, strict=True))
         target = Target("≥ 20 M/s", 1 / 20e6) if name == "list" else None
-        found = {"extend": taken, "numpy, one blob, raw cursor": peer}
-        report.add(f"extend from {name}: {size / taken / 1e6:.0f} M/s", found, target, per=size)
-    report.add("read all to a list, an element", medians({"column[:]": lambda: column[:]}, 9), per=size)
-    report.add("read all to numpy, an element", medians({"to_numpy": column.to_numpy}, 9), per=size)
-    report.add("column[i]", medians({"column[i]": lambda: column[500_000]}, 25, 500))
-    report.add("column[i:i+100]", medians({"slice": lambda: column[500_000:500_100]}, 25, 300))
-    report.add("column[i] = value", medians({"set": lambda: column.__setitem__(500_000, 1)}, 9, 200))
-    report.add("append, autocommit", medians({"append": lambda: column.append(1)}, 9, 200))
-    report.add("insert in the middle of 1M", medians({"insert": lambda: column.insert(500_000, 1)}, 9, 20))
+        found: Found = {"extend": taken, "numpy, one blob, raw cursor": peer}
+        report.add(f"extend from {name}: {size / statistics.median(taken) / 1e6:.0f} M/s", found, target, per=size)
+    report.add("read all to a list, an element", runs_in_turns({"column[:]": lambda: column[:]}, 9), per=size)
+    report.add("read all to numpy, an element", runs_in_turns({"to_numpy": column.to_numpy}, 9), per=size)
+    report.add("column[i]", runs_in_turns({"column[i]": lambda: column[500_000]}, 25, 500))
+    report.add("column[i:i+100]", runs_in_turns({"slice": lambda: column[500_000:500_100]}, 25, 300))
+    report.add("column[i] = value", runs_in_turns({"set": lambda: column.__setitem__(500_000, 1)}, 9, 200))
+    report.add("append, autocommit", runs_in_turns({"append": lambda: column.append(1)}, 9, 200))
+    report.add("insert in the middle of 1M", runs_in_turns({"insert": lambda: column.insert(500_000, 1)}, 9, 20))

@@ -17,8 +17,8 @@ from rich.table import Table
 Run = Callable[[], object]
 # Times something itself and returns the seconds; None where there is nothing to time.
 Timer = Callable[[], "float | None"]
-# Name of who was timed → seconds; None where it cannot do that. The first is ours.
-Found = dict[str, "float | None"]
+# Name of who was timed → seconds in each round; None where it cannot do that. The first is ours.
+Found = dict[str, "list[float] | None"]
 
 
 def timed(run: Run, inner: int = 1) -> Timer:
@@ -34,19 +34,19 @@ def timed(run: Run, inner: int = 1) -> Timer:
 
 
 def in_turns(timers: dict[str, Timer], rounds: int) -> Found:
-    """Return the median of each timer; after a round that is not counted, all take turns in every round."""
-    able = {name: timer for name, timer in timers.items() if timer() is not None}
-    times: dict[str, list[float]] = {name: [] for name in able}
+    """Return the times of each timer; after a round that is not counted, all take turns in every round."""
+    found: Found = {name: None if timer() is None else [] for name, timer in timers.items()}
     for _ in range(rounds):
-        for name, timer in able.items():
-            seconds = timer()
-            assert seconds is not None
-            times[name].append(seconds)
-    return {name: statistics.median(times[name]) if name in able else None for name in timers}
+        for name, times in found.items():
+            if times is not None:
+                seconds = timers[name]()
+                assert seconds is not None
+                times.append(seconds)
+    return found
 
 
-def medians(runs: dict[str, Run], rounds: int, inner: int = 1) -> Found:
-    """Return the median seconds of each run; in each round every run is timed once, ``inner`` times over."""
+def runs_in_turns(runs: dict[str, Run], rounds: int, inner: int = 1) -> Found:
+    """Return the times of each run; in each round every run is timed once, ``inner`` times over."""
     return in_turns({name: timed(run, inner) for name, run in runs.items()}, rounds)
 
 
@@ -58,11 +58,10 @@ class Target:
     at_most: float
     peer: str | None = None
 
-    def is_met(self, found: Found) -> bool | None:
+    def is_met(self, row: Row) -> bool | None:
         """Return None where it cannot be said."""
-        ours = next(iter(found.values()))
-        theirs = 1.0 if self.peer is None else found.get(self.peer)
-        return None if ours is None or theirs is None else ours <= self.at_most * theirs
+        reached = row.seconds(row.ours) if self.peer is None else row.ratio(self.peer)
+        return None if reached is None else reached <= self.at_most
 
 
 def times_raw(factor: float) -> Target:
@@ -76,16 +75,39 @@ def as_fast(factor: float, peer: str) -> Target:
 
 
 @dataclass
-class _Row:
+class Row:
+    """What was found for one operation, ``per`` of which were timed at once."""
+
     operation: str
     found: Found
     target: Target | None
+    per: int
+
+    @property
+    def ours(self) -> str:
+        return next(iter(self.found))
+
+    @property
+    def peers(self) -> list[str]:
+        return list(self.found)[1:]
+
+    def seconds(self, name: str) -> float | None:
+        """Return the median time."""
+        times = self.found.get(name)
+        return None if times is None else statistics.median(times) / self.per
+
+    def ratio(self, peer: str) -> float | None:
+        """Return the median of our time divided by the peer's of the same round, in which the machine was the same."""
+        ours, theirs = self.found[self.ours], self.found.get(peer)
+        if ours is None or theirs is None:
+            return None
+        return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
 
 
 @dataclass
 class _Section:
     title: str
-    rows: list[_Row] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -100,8 +122,7 @@ class Report:
 
     def add(self, operation: str, found: Found, target: Target | None = None, per: int = 1) -> None:
         """Add ``found``, whose first entry is ours, with times divided by ``per``."""
-        each = {name: None if seconds is None else seconds / per for name, seconds in found.items()}
-        self._sections[-1].rows.append(_Row(operation, each, target))
+        self._sections[-1].rows.append(Row(operation, found, target, per))
 
     def note(self, text: str) -> None:
         """Add a line below the section."""
@@ -114,14 +135,14 @@ class Report:
             for text in section.notes:
                 console.print(escape(f"  {text}"), highlight=False)
         console.print(
-            "In brackets: our time divided by theirs; below 1, ours is faster. –: its API has no such operation.\n"
-            "Targets: ≤ n × is of time, ≥ n × of speed.",
+            "Medians. In brackets: our time divided by theirs of the same round; below 1, ours is faster. "
+            "–: not timed, or no such operation.\nTargets: ≤ n × is of time, ≥ n × of speed.",
             highlight=False,
         )
 
     @staticmethod
     def _table(section: _Section) -> Table:
-        peers = list(dict.fromkeys(name for row in section.rows for name in list(row.found)[1:]))
+        peers = list(dict.fromkeys(name for row in section.rows for name in row.peers))
         table = Table(title=section.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("operation", no_wrap=True)
         for name in ("ours", *peers):
@@ -129,9 +150,9 @@ class Report:
         table.add_column("target", no_wrap=True)
         table.add_column("met")
         for row in section.rows:
-            ours, *_ = row.found.values()
-            target, met = ("", "") if row.target is None else (row.target.text, _verdict(row.target.is_met(row.found)))
-            cells = (_beside(ours, row.found.get(peer)) for peer in peers)
+            ours = row.seconds(row.ours)
+            target, met = ("", "") if row.target is None else (row.target.text, _verdict(row.target.is_met(row)))
+            cells = (_beside(row.seconds(peer), row.ratio(peer)) for peer in peers)
             table.add_row(escape(row.operation), "not yet" if ours is None else span(ours), *cells, target, met)
         return table
 
@@ -144,9 +165,10 @@ class Report:
                 "rows": [
                     {
                         "operation": row.operation,
-                        "seconds": dict(zip(("ours", *list(row.found)[1:]), row.found.values(), strict=True)),
+                        "seconds": {"ours": row.seconds(row.ours), **{peer: row.seconds(peer) for peer in row.peers}},
+                        "ratio": {peer: row.ratio(peer) for peer in row.peers},
                         "target": row.target and row.target.text,
-                        "met": row.target and row.target.is_met(row.found),
+                        "met": row.target and row.target.is_met(row),
                     }
                     for row in section.rows
                 ],
@@ -159,10 +181,10 @@ def _verdict(met: bool | None) -> str:
     return {True: "yes", False: "no", None: "?"}[met]
 
 
-def _beside(ours: float | None, theirs: float | None) -> str:
+def _beside(theirs: float | None, ratio: float | None) -> str:
     if theirs is None:
         return "–"
-    return span(theirs) if ours is None else f"{span(theirs)} ({ours / theirs:.2f})"
+    return span(theirs) if ratio is None else f"{span(theirs)} ({ratio:.2f})"
 
 
 def span(seconds: float) -> str:

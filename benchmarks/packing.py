@@ -13,13 +13,15 @@ from kohakuvault.packing import pack, unpack
 from operations import SMALL
 
 
-def bench(report: Report, folder: Path) -> None:
+def bench(report: Report, folder: Path, versions: dict[str, str]) -> None:
     """Add a row for packing and one for unpacking each value."""
     report.section("Packing")
     user = {"id": 5, "name": "Alice", "score": 1.5, "tags": ["a", "b"], "ok": True, "nested": {"x": [1, 2, 3]}}
     values = {"small dict": (SMALL, 5000), "nested dict": (user, 2000), "1000 nested dicts": ([user] * 1000, 3)}
     with ExitStack() as stack:
         upstream = stack.enter_context(peers.Peer("upstream", folder, 1)) if peers.are_installed() else None
+        if upstream is not None:
+            versions["upstream (kohakuvault)"] = upstream.version
         for name, (value, inner) in values.items():
             data = pack(value)
             packers = {"pack": timed(partial(pack, value), inner)}

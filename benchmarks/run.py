@@ -1,7 +1,7 @@
 """Speed beside the raw driver, the earlier kohakuvault, diskcache, sqlitedict, numpy and sqlite-vec: ``make bench``.
 
-Each row is the median of several rounds in which ours and the peers take turns, so that a noisy machine
-slows all of them.
+Each row is of several rounds in which ours and the peers take turns, so that a noisy machine slows all of
+them; times are medians, and a ratio is the median of those of the rounds.
 
     python benchmarks/run.py [--only packing|kv|columns|vectors] [--scale] [--rows 100000] [--json FILE]
 """
@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.only in (None, "packing"):
-            packing.bench(report, folder)
+            packing.bench(report, folder, peers)
         if options.only in (None, "kv"):
             kv.bench(report, folder / "kv", peers, options.scale)
         if options.only in (None, "columns"):
