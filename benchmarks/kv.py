@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
@@ -231,9 +232,10 @@ def _timer(store: Operations, operation: str, count: int) -> Any:
 def at_size(report: Report, folder: Path, size: int, *, memory: bool) -> None:
     folder.mkdir()
     ours = Ours(str(folder / "ours.db"), size)
-    ours.store.close()
+    connection = raw.connect(ours.path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # all of it into the file that is copied
+    connection.close()
     shutil.copyfile(ours.path, folder / "raw.db")
-    ours.store = ours.open(ours.path)
     stores: dict[str, Any] = {"ours": ours, "raw cursor": Raw(str(folder / "raw.db"), size)}
     with ExitStack() as stack:
         upstream = None
@@ -264,8 +266,8 @@ def at_size(report: Report, folder: Path, size: int, *, memory: bool) -> None:
 
 
 def _in_new_process(run: Any, path: str) -> Any:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(run, (path,))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run, path).result()
 
 
 def _iterate_ours(path: str) -> dict[str, int] | None:
