@@ -27,7 +27,7 @@ UPSTREAM = "upstream"
 ROWS: list[tuple[str, str, int, int, Target | None]] = [
     ("kv[key]", "read", 1000, 51, times_raw(1.3)),
     ("key in kv", "contains", 1000, 51, times_raw(1.3)),
-    ("kv[key] = value, autocommit", "put", 200, 51, times_raw(1.3)),
+    ("kv[key] = value, autocommit", "put", 50, 101, times_raw(1.3)),
     ("kv[key], hot, read_cache", "cached_read", 1000, 51, as_fast(8, UPSTREAM)),
     ("put_many, keys that are there", "set_many", SIZE, 15, as_fast(1, UPSTREAM)),
     ("put_many, new keys", "load", SIZE, 15, as_fast(1, UPSTREAM)),
@@ -37,7 +37,7 @@ ROWS: list[tuple[str, str, int, int, Target | None]] = [
     ("keys()", "only_keys", SIZE, 15, None),
     ("len(kv)", "length", 50, 9, None),
     ("open, first read", "open_and_read", 3, 9, None),
-    ("pop", "pop", 100, 25, None),
+    ("pop", "pop", 30, 51, None),
 ]
 
 
@@ -243,7 +243,7 @@ def at_size(report: Report, folder: Path, size: int, *, memory: bool) -> None:
             upstream = stack.enter_context(peers.Peer(UPSTREAM, folder, size))
         for label, operation, count, rounds in (
             ("kv[key]", "read", 1000, 31),
-            ("kv[key] = value, autocommit", "put", 200, 31),
+            ("kv[key] = value, autocommit", "put", 50, 101),
             ("items()", "items", size, 9 if size <= 100_000 else 3),
         ):
             timers = {name: _timer(store, operation, count) for name, store in stores.items()}
