@@ -52,10 +52,11 @@ fmt: setup ## format and fix what can be fixed by machine
 	@$(STEP) "ruff format" $(BIN)/ruff format .
 	@$(STEP) "rustfmt" cargo fmt $(CARGO_AT) --all
 
-bench: setup ## speed beside the raw driver, numpy and sqlite-vec; ARGS goes to it
+bench: setup ## speed beside the raw driver, other packages and numpy; ARGS="--only kv --scale" goes to it
+	@scripts/peers.sh
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean: ## remove all that the other commands made
-	rm -rf .venv .venv-system native/target kohakuvault/_native*.so
+	rm -rf .venv .venv-peers .venv-system native/target kohakuvault/_native*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,3 +56,18 @@ show() {
         return 1
     fi
 }
+
+# make_venv FOLDER: a new virtual environment of $PYTHON, with pip.
+make_venv() {
+    rm -rf "$1"
+    if "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
+        "$PYTHON" -m venv "$1"
+    else # Debian without python3-venv: the pip that is there can install one into the new environment.
+        "$PYTHON" -m venv --without-pip "$1" && "$PYTHON" -m pip --python "$1/bin/python" install -q pip
+    fi
+}
+
+# is_current FILE KEY: whether what FILE belongs to was made with KEY.
+is_current() {
+    [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]
+}

@@ -64,15 +64,6 @@ system_libraries() {
     fi
 }
 
-make_venv() {
-    rm -rf "$VENV"
-    if "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
-        "$PYTHON" -m venv "$VENV"
-    else # Debian without python3-venv: the pip that is there can install one into the new environment.
-        "$PYTHON" -m venv --without-pip "$VENV" && "$PYTHON" -m pip --python "$VENV/bin/python" install -q pip
-    fi
-}
-
 # pip before 22.3 cannot install into another environment, which .venv-system needs.
 install_tools() {
     "$VENV/bin/python" -m pip install -q --upgrade 'pip>=22.3' "$(sed -n 's/^requires = \["\(maturin[^"]*\)"\].*/\1/p' pyproject.toml)"
@@ -84,17 +75,13 @@ build() {
     VIRTUAL_ENV="$PWD/$VENV" PATH="$PWD/$VENV/bin:$PATH" "$VENV/bin/maturin" develop --release --extras dev
 }
 
-is_current() { # FILE KEY
-    [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]
-}
-
 check_python
 check_cargo
 
 python_key=$("$PYTHON" scripts/fingerprint.py)
 if ! is_current "$VENV/python-key" "$python_key"; then
     system_libraries
-    step "creating $VENV ($("$PYTHON" --version))" make_venv ||
+    step "creating $VENV ($("$PYTHON" --version))" make_venv "$VENV" ||
         die "'$PYTHON' cannot make virtual environments; run 'apt install python3-venv' as root (Debian), or name another: make PYTHON=/path/to/python3"
     step "installing maturin" install_tools ||
         die "pip could not install maturin (its message is above); is there a network, or a package index that pip is configured for?"
