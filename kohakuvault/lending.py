@@ -136,6 +136,13 @@ class DriverCursor:
             self._failed(error)
             raise
 
+    def fail(self, error: BaseException, lender: Lender) -> None:
+        """Give itself back to ``lender`` after an error of the driver's, and raise that as ours."""
+        try:
+            self._failed(error)
+        finally:
+            lender.give(self)
+
     def _failed(self, error: BaseException) -> None:
         """Leave nothing half done, and raise a driver's error as ours."""
         self.renew()
@@ -160,7 +167,16 @@ class DriverCursor:
 
 
 class Lender(Protocol):
-    """Lends autocommit cursors of one engine: each statement is its own transaction unless BEGIN is run."""
+    """Lends autocommit cursors of one engine: each statement is its own transaction unless BEGIN is run.
+
+    Attributes
+    ----------
+    idle
+        Cursors that whoever runs a single statement may pop and append by itself, where that is quicker than
+        :meth:`take` and :meth:`give`; otherwise it is always empty.
+    """
+
+    idle: list[DriverCursor]
 
     def take(self) -> DriverCursor:
         """Return a cursor that is this caller's until it is given back."""
@@ -238,12 +254,12 @@ _abandoned: list[Any] = []
 class DetachedLender:
     """SQLite files: connections of our own, opened by the engine and detached from its pool."""
 
-    # Idle connections kept. More threads than this at once open and close one each time.
+    # Idle connections kept by `give`. Many more threads than this at once open and close one each time.
     IDLE = 8
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._idle: list[DriverCursor] = []
+        self.idle: list[DriverCursor] = []
         self._readers_block: bool | None = None
         if engine not in _lenders:
             event.listen(engine, "engine_disposed", _close_lender)
@@ -252,7 +268,7 @@ class DetachedLender:
     def take(self) -> DriverCursor:
         try:
             # list.pop is atomic, so two threads never get the same one.
-            return self._idle.pop()
+            return self.idle.pop()
         except IndexError:
             return self._open()
 
@@ -269,8 +285,8 @@ class DetachedLender:
 
     def give(self, cursor: DriverCursor) -> None:
         # One that is still in a transaction, after an error, is rolled back by closing it.
-        if len(self._idle) < self.IDLE and not cursor.connection.in_transaction:
-            self._idle.append(cursor)
+        if len(self.idle) < self.IDLE and not cursor.connection.in_transaction:
+            self.idle.append(cursor)
         else:
             cursor.connection.close()
 
@@ -278,12 +294,12 @@ class DetachedLender:
         return nullcontext()
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().connection.close()
+        while self.idle:
+            self.idle.pop().connection.close()
 
     def abandon(self) -> None:
-        _abandoned.append((self._idle, self._engine.pool))
-        self._idle = []
+        _abandoned.append((self.idle, self._engine.pool))
+        self.idle = []
         self._engine.dispose(close=False)
 
     def _open(self) -> DriverCursor:
@@ -306,6 +322,7 @@ class SharedLender:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.idle: list[DriverCursor] = []
         self._turn = threading.RLock()
         self._kept: Any = threading.local() if isinstance(engine.pool, SingletonThreadPool) else SimpleNamespace()
 
@@ -361,6 +378,7 @@ class PoolLender:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.idle: list[DriverCursor] = []
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def take(self) -> DriverCursor:

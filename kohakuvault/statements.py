@@ -51,34 +51,28 @@ def _binder(
     converters: Mapping[str, Converter | None],
     positions: Sequence[str] | None,
 ) -> Callable[[Sequence[Any]], Any]:
-    fixed = {name: _converted(converters.get(name), value) for name, value in constants.items()}
-    convert = [converters.get(name) for name in names]
+    """Return the function that makes the driver's parameters of values, as source of its own: it is run for every row.
+
+    Written out, two parameters take 0.2 µs; any loop over them takes five times that.
+    """
+    if positions is not None and list(positions) == list(names) and not any(converters.values()):
+        return lambda values: values
+    given: dict[str, Any] = {}
+    places = {name: f"values[{place}]" for place, name in enumerate(names)}
+    for number, (name, value) in enumerate(constants.items()):
+        given[f"constant_{number}"] = _converted(converters.get(name), value)
+        places[name] = f"constant_{number}"
+    for number, name in enumerate(names):
+        converter = converters.get(name)
+        if converter is not None:
+            given[f"convert_{number}"] = converter
+            places[name] = f"convert_{number}({places[name]})"
     if positions is None:
-
-        def by_name(values: Sequence[Any]) -> dict[str, Any]:
-            given = {
-                name: value if converter is None else converter(value)
-                for name, value, converter in zip(names, values, convert, strict=True)
-            }
-            return {**given, **fixed} if fixed else given
-
-        return by_name
-    if list(positions) == list(names):
-        if not any(convert):
-            return lambda values: values
-        if len(names) == 1 and (only := convert[0]) is not None:
-            return lambda values: (only(values[0]),)
-
-    places = [(names.index(name), converters.get(name)) if name in names else (fixed[name], None) for name in positions]
-    is_given = [name in names for name in positions]
-
-    def by_position(values: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(
-            _converted(converter, values[place]) if given else place
-            for (place, converter), given in zip(places, is_given, strict=True)
-        )
-
-    return by_position
+        source = f"{{{', '.join(f'{name!r}: {place}' for name, place in places.items())}}}"
+    else:
+        source = f"({''.join(places[name] + ', ' for name in positions)})"
+    binder: Callable[[Sequence[Any]], Any] = eval(f"lambda values: {source}", given)
+    return binder
 
 
 def _converted(converter: Converter | None, value: Any) -> Any:
