@@ -13,6 +13,7 @@ from .container import Container
 from .errors import InvalidArgument, NotFound, UnsupportedType
 from .kv_statements import kv_statements
 from .orm.tables import KVTable, kv_class, table_of
+from .read_cache import ReadCache
 from .schema import entity_of, open_tables
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ class KVault(Container, MutableMapping[Any, Any]):
     pickle
         Store objects of any class as pickles, and read them. A pickle can run any code when it is read: only
         for databases that nobody else writes to. A mapped class says so itself, by ``__pickle__ = True``.
+    read_cache
+        Bytes of memory in which values that were read are kept, until anything in the database changes. Only SQLite
+        files can have that; see :class:`~kohakuvault.read_cache.ReadCache`, and its ``reason``.
+
+    Attributes
+    ----------
+    read_cache
+        The :class:`~kohakuvault.read_cache.ReadCache`, or None.
 
     Notes
     -----
@@ -71,7 +80,13 @@ class KVault(Container, MutableMapping[Any, Any]):
     """
 
     def __init__(
-        self, bind: Bind, table: str | type[KVTable] = "kv", *, create: bool = True, pickle: bool = False
+        self,
+        bind: Bind,
+        table: str | type[KVTable] = "kv",
+        *,
+        create: bool = True,
+        pickle: bool = False,
+        read_cache: int | None = None,
     ) -> None:
         self.entity: type[KVTable] = entity_of(table, KVTable, lambda name: kv_class(name, pickle))
         self._create = create
@@ -82,6 +97,15 @@ class KVault(Container, MutableMapping[Any, Any]):
         if pickle and not self._sql.pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
+        self.read_cache = None if read_cache is None else ReadCache(binding, table_of(self.entity), read_cache)
+        self._cache = self.read_cache if self.read_cache is not None and self.read_cache.reason is None else None
+
+    def close(self) -> None:
+        """Let the database go; see :meth:`Container.close`."""
+        self._cache = None
+        if self.read_cache is not None:
+            self.read_cache.close()
+        super().close()
 
     def __repr__(self) -> str:
         return f"<KVault {table_of(self.entity).name!r} {self._where()}>"
@@ -90,6 +114,12 @@ class KVault(Container, MutableMapping[Any, Any]):
         open_tables(binding, [table_of(self.entity)], "kv", {}, create=self._create)
 
     def __getitem__(self, key: Any) -> Any:
+        cache = self._cache
+        if cache is not None:
+            packed = cache.read(self._sql.get, key)
+            if packed is not None:
+                return self._unpack(packed)
+            raise NotFound(f"no key {key!r} in {self!r}")
         row = self.binding.one(self._sql.get, key)
         if row is None:
             raise NotFound(f"no key {key!r} in {self!r}")
@@ -97,10 +127,16 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default`` if there is none."""
+        cache = self._cache
+        if cache is not None:
+            packed = cache.read(self._sql.get, key)
+            return default if packed is None else self._unpack(packed)
         row = self.binding.one(self._sql.get, key)
         return default if row is None else self._unpack(row[0])
 
     def __contains__(self, key: Any) -> bool:
+        if self._cache is not None:
+            return self._cache.contains(self._sql.exists, key)
         return self.binding.one(self._sql.exists, key) is not None
 
     def __setitem__(self, key: Any, value: Any) -> None:

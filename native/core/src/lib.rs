@@ -23,6 +23,7 @@ pub mod half;
 pub mod kernels;
 pub mod packing;
 pub mod ranking;
+pub mod second_chance;
 pub mod text;
 pub mod topk;
 pub mod vector;

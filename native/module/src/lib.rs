@@ -25,9 +25,13 @@ mod _native {
     #[pymodule_export]
     use crate::python::packing::face::{pack, pack_cbor, pack_msgpack, unpack, unpack_cbor, unpack_msgpack};
 
+    #[pymodule_export]
+    use crate::python::read_cache::ReadCache;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::python::interpreter::claim(module.py())?;
+        crate::python::read_cache::watch_forks(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -4,7 +4,9 @@
 
 mod api;
 mod callback;
+mod connection;
 mod distance;
 mod entry;
 mod nearest;
 mod slots;
+pub(crate) mod wal_index;
