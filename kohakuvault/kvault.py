@@ -97,14 +97,16 @@ class KVault(Container, MutableMapping[Any, Any]):
         if pickle and not self._sql.pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
-        self.read_cache = None if read_cache is None else ReadCache(binding, table_of(self.entity), read_cache)
+        self.read_cache: ReadCache | None = None
+        if read_cache is not None:
+            self.read_cache = ReadCache(binding, table_of(self.entity), read_cache)
         self._cache = self.read_cache if self.read_cache is not None and self.read_cache.reason is None else None
 
     def close(self) -> None:
         """Let the database go; see :meth:`Container.close`."""
-        self._cache = None
-        if self.read_cache is not None:
-            self.read_cache.close()
+        cache, self.read_cache, self._cache = self.read_cache, None, None
+        if cache is not None:
+            cache.close()
         super().close()
 
     def __repr__(self) -> str:

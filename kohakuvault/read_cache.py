@@ -65,7 +65,8 @@ class ReadCache:
         self.capacity = capacity
         self.reason: str | None = None
         self._table = table
-        self._binding = binding
+        # An EngineBinding, where anything is read.
+        self._binding: Any = binding
         # Without a connection: answers nothing and keeps nothing.
         self._native = _native.ReadCache(capacity)
         if not isinstance(binding, EngineBinding):
@@ -73,11 +74,10 @@ class ReadCache:
         elif not isinstance(binding._lender, DetachedLender):
             self.reason = "the database is not an SQLite file"
         elif table.schema not in (None, "main"):
-            self.reason = f"the table is in the attached database {table.schema}"
-        else:
-            if binding._held.cursor is None:
-                # Otherwise the table may not be committed yet; the first read that misses opens too.
-                self._open()
+            self.reason = f"it is in the attached database {table.schema}"
+        elif binding._held.cursor is None:
+            # Otherwise the table may not be committed yet; the first read that misses opens too.
+            self._open()
         if self.reason is None:
             _close_with(binding.engine, self)
 
@@ -172,7 +172,6 @@ class ReadCache:
     def _open(self) -> None:
         """Have a connection kept for the WAL index, or say in ``reason`` why not."""
         binding = self._binding
-        assert isinstance(binding, EngineBinding)
         native = _native.ReadCache(self.capacity)
         lender = binding._lender
         kept = lender.take()
