@@ -185,6 +185,9 @@ class ReadCache:
                 finally:
                     lender.give(other)
         finally:
+            if kept.connection.in_transaction:
+                # One that is kept must not go on reading: no checkpoint could get past it.
+                kept.connection.rollback()
             # SQLite itself keeps it open from here on, if it is needed, until `native` is closed or forgotten.
             kept.connection.close()
         if self.reason is None and native.attach():
