@@ -2,14 +2,16 @@
 
 The same file is a SQLite extension (entry point ``sqlite3_native_init``) with the SQL functions
 ``kv_version()``, ``kv_cosine_distance(a, b)``, ``kv_l2_distance(a, b)``, ``kv_l1_distance(a, b)``,
-``kv_hamming_distance(a, b)``, the aggregate ``kv_nearest(key, vector, query, k, metric)`` and the table-valued
+``kv_hamming_distance(a, b)``, the aggregate ``kv_nearest(key, vector, query, k, metric)``, the table-valued
 function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
-:func:`pack_rows` or :func:`pack_keys` made. The functions and the class in this module do the same
-as the SQL functions through ``create_function`` and ``create_aggregate``, which cannot make a table.
+:func:`pack_rows` or :func:`pack_keys` made, and ``kv_wal_index(token)``, for :class:`ReadCache`. The functions
+``*_distance`` and :class:`NearestAggregate` do the same through ``create_function`` and ``create_aggregate``, which
+cannot make a table.
 
 All packed numbers are little-endian. Everything here may be used from several threads at once.
 """
 
+import builtins
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, final
 
@@ -279,3 +281,58 @@ def pack_cbor(value: Any) -> bytes:
 
 def unpack_cbor(data: Buffer) -> Any:
     """Return the value that :func:`pack_cbor`, or any CBOR writer, made ``data`` from."""
+
+@final
+class ReadCache:
+    """Packed values by key, kept while the WAL index of an SQLite database has not changed.
+
+    Keys are exactly ``str``, ``bytes`` or ``int``, kept apart; nothing is known of others. The database is that of
+    the connection that runs ``SELECT kv_wal_index(token)``, an SQL function that gives NULL, or the reason why what is
+    read there cannot be kept. That connection must be closed next: the cache keeps it open where only SQLite
+    can reach it. ``native/module/src/sqlite/wal_index.rs`` explains it all.
+
+    In a forked child an instance of the parent knows nothing and keeps nothing.
+    """
+
+    def __new__(cls, capacity: int) -> ReadCache: ...
+    @property
+    def token(self) -> int: ...
+    def attach(self) -> bool:
+        """Take over what ``kv_wal_index`` has found; whether it has found anything."""
+
+    def get(self, key: Any, /) -> builtins.bytes | None:
+        """The packed value; ``b""`` if there is certainly none; None if it is not known."""
+
+    def contains(self, key: Any, /) -> bool | None:
+        """Whether there is such a key; None if it is not known."""
+
+    def mark(self) -> int:
+        """A mark to be made before the database is read; 0 if nothing can be kept."""
+
+    def put(self, key: Any, data: builtins.bytes | bool | None, expires_at: float | None, mark: int, /) -> None:
+        """Keep what was read after ``mark``, unless anything has been committed since.
+
+        Parameters
+        ----------
+        data
+            The packed value; None for no value; True for one that was not read. Nothing else is kept.
+        expires_at
+            When the value expires, in seconds since 1970; None for never.
+        """
+
+    def clear(self) -> None:
+        """Forget every entry."""
+
+    def close(self) -> None:
+        """Forget everything and let the connection go; from then on nothing is kept. Closing twice is harmless."""
+
+    @property
+    def hits(self) -> int: ...
+    @property
+    def misses(self) -> int: ...
+    @property
+    def bytes(self) -> int:
+        """Memory that the entries take, about."""
+
+    @property
+    def entries(self) -> int: ...

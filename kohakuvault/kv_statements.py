@@ -110,9 +110,9 @@ class KVStatements:
         return self._statement(select(*columns).where(self._this).with_for_update(), "of_key")
 
     @cached_property
-    def expires_at(self) -> Statement:
-        """Select expires_at of a key."""
-        return self._statement(select(self._table.c.expires_at).where(self._this), "of_key")
+    def exists(self) -> Statement:
+        """Select id and expires_at of a key."""
+        return self._statement(select(self._table.c.id, self._table.c.expires_at).where(self._this), "of_key")
 
     @cached_property
     def put(self) -> Statement:

@@ -21,6 +21,7 @@ from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
 from .kv_statements import KVStatements, Order, kv_statements
 from .lending import DriverCursor
 from .orm.tables import KVTable, kv_class, table_of
+from .read_cache import ReadCache
 from .schema import entity_of, open_tables
 from .write_cache import CacheSettings, Waiting, WriteCache
 
@@ -57,6 +58,14 @@ class KVault(Container, MutableMapping[Any, Any]):
         for databases that nobody else writes to. A mapped class says so itself, by ``__pickle__ = True``.
     read_only
         Refuse every write. The table must exist; an SQLite file that is given by path is opened read-only.
+    read_cache
+        Bytes of memory in which values that were read are kept, until anything in the database changes. Only SQLite
+        files can have that; see :class:`~kohakuvault.read_cache.ReadCache`, and its ``reason``.
+
+    Attributes
+    ----------
+    read_cache
+        The :class:`~kohakuvault.read_cache.ReadCache`, or None.
 
     Notes
     -----
@@ -92,6 +101,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         create: bool = True,
         pickle: bool = False,
         read_only: bool = False,
+        read_cache: int | None = None,
         **unknown: Any,
     ) -> None:
         refuse_unknown(unknown)
@@ -110,9 +120,18 @@ class KVault(Container, MutableMapping[Any, Any]):
         if pickle and not self._sql.pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
+        self.read_cache: ReadCache | None = None
+        if read_cache is not None:
+            self.read_cache = ReadCache(binding, table_of(self.entity), read_cache)
+        self._cache = self.read_cache if self.read_cache is not None and self.read_cache.reason is None else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {"create": self._create, "pickle": self._sql.pickle, "read_only": self._read_only}
+        options = {
+            "create": self._create,
+            "pickle": self._sql.pickle,
+            "read_only": self._read_only,
+            "read_cache": self.read_cache and self.read_cache.capacity,
+        }
         return _reopen, (self._address(), self._table, options)
 
     def __repr__(self) -> str:
@@ -139,6 +158,8 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return the packed value of ``key``, or None."""
         if self._writes.waiting and (entry := self._waiting(key)) is not None:
             return None if _is_over(entry[2]) else entry[1]
+        if self._cache is not None:
+            return self._cache.read(self._sql.get, key)
         binding = self._binding
         if binding is None or binding.epoch != self._epoch:
             binding = self.binding
@@ -162,11 +183,13 @@ class KVault(Container, MutableMapping[Any, Any]):
     def __contains__(self, key: Any) -> bool:
         if self._writes.waiting and (entry := self._waiting(key)) is not None:
             return not _is_over(entry[2])
+        if self._cache is not None:
+            return self._cache.contains(self._sql.exists, key)
         binding = self._binding
         if binding is None or binding.epoch != self._epoch:
             binding = self.binding
-        row = binding.one(self._sql.expires_at, key)
-        return row is not None and (row[0] is None or row[0] > time())
+        row = binding.one(self._sql.exists, key)
+        return row is not None and (row[1] is None or row[1] > time())
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not self._takes_any:
@@ -330,10 +353,10 @@ class KVault(Container, MutableMapping[Any, Any]):
 
     def expires_at(self, key: Any) -> float | None:
         """Return when ``key`` expires, in seconds since 1970 as :func:`time.time` counts; None for never."""
-        row = self._settled.one(self._sql.expires_at, key)
-        if row is None or _is_over(row[0]):
+        row = self._settled.one(self._sql.exists, key)
+        if row is None or _is_over(row[1]):
             raise self._missing(key)
-        return None if row[0] is None else float(row[0])
+        return None if row[1] is None else float(row[1])
 
     def remove_expired(self) -> int:
         """Remove the entries that have expired, some at a time so that nobody waits long; return how many."""
@@ -625,6 +648,9 @@ class KVault(Container, MutableMapping[Any, Any]):
                 self.disable_cache()
             elif self._writes.waiting:
                 self._settled  # noqa: B018 (writes)
+        if self.read_cache is not None:
+            self.read_cache.close()
+            self.read_cache = self._cache = None
         super().close()
 
     def _settings(

@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
@@ -40,7 +41,8 @@ class Clock:
     """Time that passes when it is told to."""
 
     def __init__(self) -> None:
-        self.now = 1e9
+        # Of the real time, which the read cache looks at.
+        self.now = time.time()
 
     def __call__(self) -> float:
         return self.now
@@ -72,10 +74,12 @@ class LikeADict(RuleBasedStateMachine):
         self.options: dict[str, object] = {}
         self.caching = False
 
-    @initialize(read_cache=st.sampled_from([None]))
+    @initialize(read_cache=st.sampled_from([None, 1 << 20]))
     def open(self, read_cache: int | None) -> None:
         self.options = {} if read_cache is None else {"read_cache": read_cache}
         self.kv = KVault(self.engine, **self.options)
+        if read_cache is not None and self.engine.dialect.name == "sqlite":
+            assert self.kv.read_cache.reason is None
 
     def teardown(self) -> None:
         self.iterators.clear()
@@ -229,6 +233,9 @@ class LikeADict(RuleBasedStateMachine):
     def wait(self, seconds) -> None:
         self.clock.now += seconds
         self.expire()
+        if self.kv.read_cache is not None:
+            # Its clock is the real one.
+            self.kv.read_cache.clear()
 
     @rule()
     def remove_expired(self) -> None:
@@ -355,7 +362,7 @@ class LikeADict(RuleBasedStateMachine):
     def is_like_the_model(self) -> None:
         if not hasattr(self, "kv"):
             return
-        if not self.kv._writes.waiting or self.clock.now % 2:
+        if not self.kv._writes.waiting or int(self.clock.now) % 2:
             found = self.kv.copy()
             assert found == self.model
             assert [key for key in found if key not in self.loose] == [k for k in self.model if k not in self.loose]

@@ -24,6 +24,7 @@ pub mod kernels;
 pub mod packing;
 pub mod ranking;
 pub mod rows;
+pub mod second_chance;
 pub mod text;
 pub mod topk;
 pub mod vector;

@@ -29,9 +29,13 @@ mod _native {
     #[pymodule_export]
     use crate::python::packing::rows::{pack_keys, pack_rows};
 
+    #[pymodule_export]
+    use crate::python::read_cache::ReadCache;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::python::interpreter::claim(module.py())?;
+        crate::python::read_cache::watch_forks(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod nearest;
 pub(crate) mod number;
 pub(crate) mod pack;
 pub(crate) mod packing;
+pub(crate) mod read_cache;
 pub(crate) mod sequence;
 pub(crate) mod text;
 pub(crate) mod unpack;

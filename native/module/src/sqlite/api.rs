@@ -17,12 +17,16 @@ use std::mem::transmute_copy;
 use std::ptr;
 use std::slice;
 
+use super::connection::Connection;
+
 /// The oldest `SQLite` with `SQLITE_INNOCUOUS`. Its table is longer than every index below.
 pub(super) const MIN_VERSION: c_int = 3_031_000;
 
 pub(super) const OK: c_int = 0;
 pub(super) const ERROR: c_int = 1;
 pub(super) const CONSTRAINT: c_int = 19;
+pub(super) const ROW: c_int = 100;
+pub(super) const DONE: c_int = 101;
 
 pub(super) const INTEGER: c_int = 1;
 pub(super) const FLOAT: c_int = 2;
@@ -31,7 +35,9 @@ pub(super) const BLOB: c_int = 4;
 pub(super) const NULL: c_int = 5;
 
 /// `SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS`
-pub(super) const FUNCTION_FLAGS: c_int = 0x01 | 0x800 | 0x20_0000;
+pub(super) const PURE: c_int = 0x01 | 0x800 | 0x20_0000;
+/// `SQLITE_UTF8 | SQLITE_DIRECTONLY`: not from triggers and views, which come with the file.
+pub(super) const DIRECT: c_int = 0x01 | 0x8_0000;
 
 const UTF8: c_uchar = 1;
 
@@ -50,6 +56,9 @@ pub(super) struct RawContext([u8; 0]);
 /// Opaque `sqlite3_value`.
 #[repr(C)]
 pub(super) struct RawValue([u8; 0]);
+/// Opaque `sqlite3_stmt`.
+#[repr(C)]
+pub(super) struct RawStatement([u8; 0]);
 /// Opaque `sqlite3_api_routines`.
 #[repr(C)]
 pub(super) struct Routines([u8; 0]);
@@ -155,7 +164,7 @@ macro_rules! routines {
         impl Api {$(
             #[inline]
             #[allow(clippy::too_many_arguments, reason = "SQLite's, not ours")]
-            unsafe fn $name(self, $($argument: $kind),*) $(-> $result)? {
+            pub(super) unsafe fn $name(self, $($argument: $kind),*) $(-> $result)? {
                 type Routine = unsafe extern "C" fn($($kind),*) $(-> $result)?;
                 // SAFETY: the table is longer than `$index` in every version we accept, and the entry has this
                 // signature by `sqlite3ext.h`; a data and a function pointer have the same size.
@@ -171,6 +180,8 @@ routines! {
     raw_aggregate_context = 0: fn(context: *mut RawContext, bytes: c_int) -> *mut c_void;
     raw_declare_vtab = 50: fn(database: *mut Database, sql: *const c_char) -> c_int;
     raw_free = 58: fn(memory: *mut c_void);
+    raw_column_text = 36: fn(statement: *mut RawStatement, column: c_int) -> *const u8;
+    raw_finalize = 57: fn(statement: *mut RawStatement) -> c_int;
     raw_get_auxdata = 61: fn(context: *mut RawContext, argument: c_int) -> *mut c_void;
     raw_libversion_number = 67: fn() -> c_int;
     raw_malloc = 68: fn(bytes: c_int) -> *mut c_void;
@@ -179,6 +190,7 @@ routines! {
     raw_result_int64 = 83: fn(context: *mut RawContext, value: i64);
     raw_result_null = 84: fn(context: *mut RawContext);
     raw_set_auxdata = 92: fn(context: *mut RawContext, argument: c_int, data: *mut c_void, free: Destructor);
+    raw_step = 94: fn(statement: *mut RawStatement) -> c_int;
     raw_value_blob = 102: fn(value: *mut RawValue) -> *const u8;
     raw_value_bytes = 103: fn(value: *mut RawValue) -> c_int;
     raw_value_int64 = 107: fn(value: *mut RawValue) -> i64;
@@ -188,6 +200,14 @@ routines! {
         database: *mut Database, name: *const c_char, module: *const Module, data: *mut c_void,
         destroy: Option<Destructor>
     ) -> c_int;
+    raw_prepare = 116: fn(
+        database: *mut Database, sql: *const c_char, bytes: c_int, statement: *mut *mut RawStatement,
+        rest: *mut *const c_char
+    ) -> c_int;
+    raw_file_control = 127: fn(
+        database: *mut Database, schema: *const c_char, operation: c_int, argument: *mut c_void
+    ) -> c_int;
+    raw_context_database = 149: fn(context: *mut RawContext) -> *mut Database;
     raw_create_function = 162: fn(
         database: *mut Database, name: *const c_char, arguments: c_int, flags: c_int, data: *mut c_void,
         function: Option<Callback>, step: Option<Callback>, finish: Option<FinalCallback>,
@@ -278,6 +298,7 @@ impl Api {
         database: *mut Database,
         name: &'static std::ffi::CStr,
         arguments: c_int,
+        flags: c_int,
         callbacks: (Option<Callback>, Option<Callback>, Option<FinalCallback>),
     ) -> c_int {
         let (function, step, finish) = callbacks;
@@ -287,7 +308,7 @@ impl Api {
                 database,
                 name.as_ptr(),
                 arguments,
-                FUNCTION_FLAGS,
+                flags,
                 ptr::null_mut(),
                 function,
                 step,
@@ -379,6 +400,12 @@ impl Context {
     /// `raw` is the context of a call made by the library of `api`, and the call outlives the new value.
     pub(super) unsafe fn new(api: Api, raw: *mut RawContext) -> Self {
         Self { api, raw }
+    }
+
+    /// The connection that runs the function.
+    pub(super) fn connection(self) -> Connection {
+        // SAFETY: the context is live, and so is its connection.
+        unsafe { Connection::new(self.api, self.api.raw_context_database(self.raw)) }
     }
 
     pub(super) fn result_double(self, value: f64) {

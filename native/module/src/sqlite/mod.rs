@@ -4,9 +4,11 @@
 
 mod api;
 mod callback;
+mod connection;
 mod distance;
 mod entry;
 mod nearest;
 mod rows;
 mod slots;
 mod table_function;
+pub(crate) mod wal_index;
