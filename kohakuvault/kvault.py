@@ -19,6 +19,7 @@ from .kv_options import refuse_unknown
 from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
 from .kv_statements import Order, kv_statements
 from .lending import DriverCursor
+from .memoize import memoize
 from .orm.tables import KVTable, kv_class, table_of
 from .schema import entity_of, open_tables
 
@@ -65,6 +66,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     In insertion order: iteration, ``reversed``, ``keys``, ``values``, ``items``, ``copy``.
     In the order of keys: ``range``, ``prefix``, ``first``, ``last``, ``delete_range``.
     Together with other writes: ``transaction``. One consistent state: ``snapshot``.
+    Results of functions: ``memoize``.
     As rows: ``entity``, the mapped class.
 
     A value comes back equal and of the type that went in. What is read is a copy: change it and assign it
@@ -500,6 +502,10 @@ class KVault(Container, MutableMapping[Any, Any]):
         (1, 1)
         """
         return self.binding.snapshot()
+
+    # -- results of functions ------------------------------------------------------------------
+
+    memoize = memoize
 
     # -- which values --------------------------------------------------------------------------
 
