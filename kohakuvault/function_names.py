@@ -22,9 +22,9 @@ def name_of(function: Callable[..., Any]) -> str:
     if qualified is None or module is None:
         reason = f"{function!r:.80} has no qualified name"
     elif "<lambda>" in qualified:
-        reason = "a lambda is called as any other"
+        reason = "every lambda has the same name"
     elif owner is not None and not isinstance(owner, ModuleType):
-        reason = f"{qualified} is bound to an object, and those of other objects are called the same"
+        reason = f"{qualified} is bound to an object, and has the same name when it is bound to another"
     elif "<locals>" in qualified and (captured := _captured(function)):
         reason = f"{qualified} uses {', '.join(captured)} of the function around it, which may differ each time"
     if reason is not None:
