@@ -375,6 +375,52 @@ def test_of_two_vaults_on_one_database_one_computes(engine, computed):
     assert run_threads(4, lambda number: functions[number](1)) == [1] * 4
 
 
+def test_in_one_process_the_others_wait_longer_than_the_lease(kv, computed):
+    @kv.memoize(name="slow", lease=0.01)
+    def slow(x):
+        time.sleep(0.3)
+        return computed(x)
+
+    @kv.memoize(name="async slow", lease=0.01)
+    async def slow_async(x):
+        await asyncio.sleep(0.3)
+        return computed(x)
+
+    async def main():
+        return await asyncio.gather(*(slow_async(1) for _ in range(4)))
+
+    assert run_threads(4, lambda number: slow(1)) == [1] * 4
+    assert asyncio.run(main()) == [2] * 4
+
+
+def test_who_outlived_the_lease_does_not_end_that_of_another(engine):
+    """The two stand for two processes: they know of each other by the table only."""
+    kv = KVault(engine)
+    began, finish = threading.Event(), threading.Event()
+
+    @KVault(engine).memoize(name="f", lease=0.05)
+    def late(x):
+        assert began.wait(timeout=30)
+        return "late"
+
+    @KVault(engine).memoize(name="f", lease=60)
+    def second(x):
+        began.set()
+        assert finish.wait(timeout=30)
+        return "second"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(late, 1)
+        while len(kv) == 0:
+            time.sleep(0.001)
+        other = pool.submit(second, 1)
+        assert first.result(timeout=30) == "late"
+        assert [key[:14] for key in kv] == [b"memoize-lease:", b"memoize:f:" + second.cache_key(1)[10:14]]
+        finish.set()
+        assert other.result(timeout=30) == "second"
+    assert list(kv.items()) == [(second.cache_key(1), "second")]
+
+
 def test_who_waited_for_a_call_that_raised_computes_itself(kv, computed):
     @kv.memoize(name="fail")
     def fail(x):
@@ -726,6 +772,9 @@ def test_a_forked_child_does_not_wait_for_threads_that_it_does_not_have(kv):
         assert computing.wait(timeout=60)
         child = os.fork()
         if not child:
+            # In case it does wait.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)
             status = 1
             try:
                 release.set()
