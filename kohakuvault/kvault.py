@@ -20,6 +20,7 @@ from .kv_options import refuse_unknown
 from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
 from .kv_statements import KVStatements, Order, kv_statements
 from .lending import DriverCursor
+from .memoize import memoize
 from .orm.tables import KVTable, kv_class, table_of
 from .read_cache import ReadCache
 from .schema import entity_of, open_tables
@@ -76,6 +77,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     In insertion order: iteration, ``reversed``, ``keys``, ``values``, ``items``, ``copy``.
     In the order of keys: ``range``, ``prefix``, ``first``, ``last``, ``delete_range``.
     Together with other writes: ``transaction``. One consistent state: ``snapshot``.
+    Results of functions: ``memoize``.
     As rows: ``entity``, the mapped class.
 
     A value comes back equal and of the type that went in. What is read is a copy: change it and assign it
@@ -666,6 +668,10 @@ class KVault(Container, MutableMapping[Any, Any]):
         if flush_threshold is None and type(cap_bytes) is int:
             flush_threshold = max(cap_bytes // 4, 1)
         return CacheSettings(cap_bytes, flush_threshold, flush_interval, auto_flush)  # type: ignore[arg-type]
+
+    # -- results of functions ------------------------------------------------------------------
+
+    memoize = memoize
 
     # -- which values --------------------------------------------------------------------------
 

@@ -100,6 +100,11 @@ class Binding(ABC):
 
     @property
     @abstractmethod
+    def holds_transaction(self) -> bool:
+        """Whether operations of this thread are part of a transaction, or snapshot, that is open already."""
+
+    @property
+    @abstractmethod
     def may_wait(self) -> bool:
         """Whether a write of this thread may wait in memory: not inside ``transaction()``, which is a batch itself."""
 

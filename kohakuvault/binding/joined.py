@@ -98,6 +98,10 @@ class JoinedBinding(Binding):
             self._only_reads = before
 
     @property
+    def holds_transaction(self) -> bool:
+        return True
+
+    @property
     def may_wait(self) -> bool:
         return not self._only_reads
 

@@ -186,6 +186,10 @@ class EngineBinding(Binding):
                 held.cursor, held.only_reads = None, False
 
     @property
+    def holds_transaction(self) -> bool:
+        return self._held.cursor is not None
+
+    @property
     def may_wait(self) -> bool:
         return self._held.cursor is None
 

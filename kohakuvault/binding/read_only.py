@@ -62,6 +62,10 @@ class ReadOnlyBinding(Binding):
         return self._source.inspecting()
 
     @property
+    def holds_transaction(self) -> bool:
+        return self._source.holds_transaction
+
+    @property
     def may_wait(self) -> bool:
         return self._source.may_wait
 
