@@ -15,8 +15,10 @@ from .errors import (
     KohakuVaultError,
     NotFound,
     OutOfRange,
+    ReaderFailed,
     ReadOnlyDatabase,
     SchemaMismatch,
+    StreamLost,
     UnsupportedType,
 )
 from .kvault import KVault
@@ -42,7 +44,9 @@ __all__ = [
     "OutOfRange",
     "Pickle",
     "ReadOnlyDatabase",
+    "ReaderFailed",
     "SchemaMismatch",
+    "StreamLost",
     "UnsupportedType",
     "VectorKVault",
     "__version__",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import time
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,10 +12,14 @@ from typing_extensions import Self
 
 from .binding import Bind, Binding
 from .container import Container
-from .errors import InvalidArgument, NotFound, UnsupportedType
+from .errors import InvalidArgument, NotFound, StreamLost, UnsupportedType
 from .kv_statements import kv_statements
+from .lending import DriverCursor
 from .orm.tables import KVTable, kv_class, table_of
+from .packing import ChunkedBytes
 from .schema import entity_of, open_tables
+from .stream_source import Reader
+from .streams import Progress, Streams, Writer
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -53,6 +59,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     In insertion order: iteration, ``reversed``, ``keys``, ``values``, ``items``, ``copy``.
     In the order of keys: ``range``, ``prefix``, ``first``, ``last``, ``delete_range``.
     Together with other writes: ``transaction``. One consistent state: ``snapshot``.
+    Files, and values larger than memory: ``put_file``, ``get_to_file``, ``open``.
     As rows: ``entity``, the mapped class.
 
     A value comes back equal and of the type that went in. What is read is a copy: change it and assign it
@@ -78,7 +85,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         super().__init__(bind)
         binding = self.binding
         self._sql = kv_statements(table_of(self.entity), binding.dialect)
-        self._unpack = self._sql.unpack
+        self._value_of = self._sql.unpack
         if pickle and not self._sql.pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
@@ -93,12 +100,24 @@ class KVault(Container, MutableMapping[Any, Any]):
         row = self.binding.one(self._sql.get, key)
         if row is None:
             raise NotFound(f"no key {key!r} in {self!r}")
-        return self._unpack(row[0])
+        try:
+            return self._unpack(row[0])
+        except StreamLost:
+            # Replaced or removed since the row was read.
+            return self[key]
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default`` if there is none."""
         row = self.binding.one(self._sql.get, key)
-        return default if row is None else self._unpack(row[0])
+        try:
+            return default if row is None else self._unpack(row[0])
+        except StreamLost:
+            return self.get(key, default)
+
+    def _unpack(self, data: Any, cursor: DriverCursor | None = None) -> Any:
+        """Return the value that is stored as ``data``, which was read by ``cursor`` if there is one."""
+        value = self._value_of(data)
+        return value if type(value) is not ChunkedBytes else self._streams.whole(value, cursor)
 
     def __contains__(self, key: Any) -> bool:
         return self.binding.one(self._sql.exists, key) is not None
@@ -136,7 +155,7 @@ class KVault(Container, MutableMapping[Any, Any]):
             row = cursor.one(self._sql.get_for_update, key)
             if row is not None:
                 # Before it is deleted: what cannot be read is not lost.
-                value = self._unpack(row[0])
+                value = self._unpack(row[0], cursor)
                 cursor.run(self._sql.delete, key)
                 return value
         if default is _MISSING:
@@ -148,7 +167,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         with self.binding.writing() as cursor:
             row = cursor.one(self._sql.end(last=last))
             if row is not None:
-                item = self._sql.key(row[0]), self._unpack(row[1])
+                item = self._sql.key(row[0]), self._unpack(row[1], cursor)
                 cursor.run(self._sql.delete, item[0])
                 return item
         raise NotFound(f"{self!r} is empty")
@@ -162,7 +181,7 @@ class KVault(Container, MutableMapping[Any, Any]):
                     return default
                 # Another transaction has just added it (PostgreSQL; on SQLite ours is the only writer).
                 row = cursor.one(self._sql.get, key)
-            return self._unpack(row[0])
+            return self._unpack(row[0], cursor)
 
     def add(self, key: Any, value: Any) -> bool:
         """Set ``key`` only if there is no such key yet; return whether it was set. One statement."""
@@ -174,7 +193,9 @@ class KVault(Container, MutableMapping[Any, Any]):
         The stored value must be of the type of ``old`` too, and a dict have its order: compare-and-swap
         compares what is stored.
         """
-        return self.binding.run(self._sql.replace, new, key, old) > 0
+        if self.binding.run(self._sql.replace, new, key, old):
+            return True
+        return type(old) is bytes and self._streams.replace(key, old, new)
 
     def incr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
         """Add ``delta`` to a number, which is ``default`` where there is no such key; return the new one.
@@ -193,7 +214,7 @@ class KVault(Container, MutableMapping[Any, Any]):
                 if cursor.run(self._sql.add, key, default + delta):
                     return default + delta
                 row = cursor.one(self._sql.get_for_update, key)
-            value = self._unpack(row[0])
+            value = self._unpack(row[0], cursor)
             if type(value) not in (int, float):
                 raise UnsupportedType(f"incr adds to an int or float; {key!r} is of type {type(value).__name__}")
             total: int | float = value + delta
@@ -203,6 +224,87 @@ class KVault(Container, MutableMapping[Any, Any]):
     def decr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
         """Subtract ``delta`` from a number; see :meth:`incr`."""
         return self.incr(key, -delta, default)
+
+    # -- files and large values ----------------------------------------------------------------
+
+    def put_file(
+        self,
+        key: Any,
+        reader: Reader,
+        *,
+        size: int | None = None,
+        chunk_size: int | None = None,
+        progress: Progress | None = None,
+        ttl: float | None = None,
+    ) -> int:
+        """Set ``key`` to the bytes of a file, chunk by chunk; return how many there are.
+
+        The value may be larger than memory. It is ``bytes`` for ``kv[key]``. The old value stays until all of the new
+        one is stored, and for good if the reader fails or ends too early. Other writers are not kept waiting
+        while the reader is read, unless this is part of a transaction of yours.
+
+        Parameters
+        ----------
+        key
+            As for ``kv[key] = value``.
+        reader
+            A binary file object or anything else with ``read(size)``, ``bytes``, ``bytearray``, ``memoryview``, or a
+            :class:`pathlib.Path`.
+        size
+            How many bytes to read; by default all until the reader ends.
+        chunk_size
+            Bytes that are read at a time and stored in one row, so also what ``open`` reads at a time; 256 KiB by default.
+        progress
+            Called after each chunk with the number of bytes that were read so far, and the number of all or None.
+        ttl
+            Seconds until the entry expires; by default it does not.
+
+        Raises
+        ------
+        ReaderFailed
+            when the reader raises an exception or ends before ``size`` bytes.
+        UnsupportedType
+            when it gives text, or is nothing that can be read.
+        """
+        expires_at = None if ttl is None else time.time() + ttl
+        return self._streams.put(key, reader, size, chunk_size, progress, expires_at)
+
+    def get_to_file(
+        self, key: Any, writer: Writer, *, chunk_size: int | None = None, progress: Progress | None = None
+    ) -> int:
+        """Write the value of ``key``, which must be ``bytes``, chunk by chunk; return how many bytes there are.
+
+        Parameters
+        ----------
+        key
+            As for ``kv[key]``.
+        writer
+            A binary file object or anything else with ``write(bytes)``, or a :class:`pathlib.Path`.
+        chunk_size
+            Bytes that are written at a time; by default as they were stored.
+        progress
+            Called after each write with the number of bytes so far, and of all.
+        """
+        return self._streams.copy(key, writer, chunk_size, progress)
+
+    def open(self, key: Any) -> io.BufferedReader:
+        r"""Return the value of ``key``, which must be ``bytes``, as a readable, seekable file object.
+
+        It has one chunk in memory and keeps no transaction open. If the entry is replaced or removed meanwhile, the
+        next read beyond that chunk raises :class:`StreamLost`.
+
+        >>> kv = KVault(":memory:")
+        >>> kv.put_file("notes.txt", b"first line\nsecond line\n")
+        23
+        >>> with kv.open("notes.txt") as file:
+        ...     file.readlines()
+        [b'first line\n', b'second line\n']
+        """
+        return self._streams.open(key)
+
+    @property
+    def _streams(self) -> Streams:
+        return Streams(self.binding, table_of(self.entity), self._sql, create=self._create)
 
     # -- many entries --------------------------------------------------------------------------
 
@@ -232,7 +334,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         with self.binding.reading() as cursor:
             for some in _chunks(wanted):
                 for key, value in cursor.all(self._sql.get_many(len(some)), *some):
-                    found[self._sql.key(key)] = self._unpack(value)
+                    found[self._sql.key(key)] = self._unpack(value, cursor)
         return [found.get(key, default) for key in wanted]
 
     def delete_many(self, keys: Iterable[Any]) -> int:
