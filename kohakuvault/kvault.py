@@ -253,7 +253,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         size
             How many bytes to read; by default all until the reader ends.
         chunk_size
-            Bytes that are read at a time and stored in one row, so also what ``open`` reads at a time; 256 KiB by default.
+            Bytes that are read at a time and stored in one row, and that ``open`` reads; 256 KiB by default.
         progress
             Called after each chunk with the number of bytes that were read so far, and the number of all or None.
         ttl

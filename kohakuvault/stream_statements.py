@@ -16,6 +16,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     select,
     table,
 )
@@ -115,7 +116,7 @@ class StreamStatements:
     @cached_property
     def streams(self) -> Statement:
         """Select ``stream, bytes`` of the chunks there are."""
-        stream = self._chunks.c.id.bitwise_rshift(32)
+        stream = self._chunks.c.id.bitwise_rshift(literal_column("32"))
         size = func.sum(func.length(self._chunks.c.data))
         return self._statement(select(stream, size).group_by(stream).order_by(stream))
 

@@ -18,10 +18,9 @@ from itertools import chain
 from typing import Any, Protocol
 
 from sqlalchemy import Table, inspect, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from .binding import Binding
-from .errors import CorruptValue, KohakuVaultError, NotFound, SchemaMismatch, StreamLost, UnsupportedType
+from .errors import CorruptValue, NotFound, SchemaMismatch, StreamLost, UnsupportedType
 from .known import is_known, remember
 from .kv_statements import KVStatements
 from .lending import DriverCursor, translated_errors
@@ -138,7 +137,7 @@ class Streams:
             if stream is not None:
                 # The entry may name it all the same: an interrupt or a lost connection may follow the commit.
                 value = ChunkedBytes(stream, length, chunk_size)
-                with suppress(KohakuVaultError, SQLAlchemyError):
+                with suppress(Exception):
                     self._binding.run(self._sql.discard, *_range(stream), key, _packed(value))
             raise
 

@@ -10,7 +10,7 @@ import hashlib
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import DDL, BigInteger, Column, ColumnElement, Integer, LargeBinary, MetaData, String, Table, event
+from sqlalchemy import BigInteger, Column, ColumnElement, Integer, LargeBinary, MetaData, String, Table, event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
@@ -43,8 +43,7 @@ def chunk_table(entries: Table) -> Table:
         Column("data", LargeBinary(), nullable=False),
         schema=entries.schema,
     )
-    # Uncompressed out-of-line storage: chunks are mostly of formats that are compressed already.
-    external: Any = DDL("ALTER TABLE %(fullname)s ALTER COLUMN data SET STORAGE EXTERNAL")  # type: ignore[no-untyped-call]
+    external: Any = _StoreExternal(table)
     event.listen(table, "after_create", external.execute_if(dialect="postgresql"))
     for trigger in create_triggers(entries, table):
         event.listen(table, "after_create", trigger)
@@ -97,6 +96,15 @@ class _DropTrigger(_OnTrigger):
     pass
 
 
+class _StoreExternal(ExecutableDDLElement):
+    """Out of line and uncompressed on PostgreSQL: large files are mostly of formats that are compressed already."""
+
+    inherit_cache = False
+
+    def __init__(self, chunks: Table) -> None:
+        self.chunks = chunks
+
+
 class _CreateFunction(ExecutableDDLElement):
     """What the triggers of all KV tables call on PostgreSQL."""
 
@@ -133,7 +141,7 @@ def _create_on_sqlite(element: _CreateTrigger, compiler: DDLCompiler, **kw: Any)
         f"SELECT id FROM ({_OLD_STREAM}) JOIN {chunks} "  # noqa: S608 (quoted names)
         "ON id BETWEEN stream << 32 AND (stream << 32) + 4294967295"
     )
-    return f"CREATE TRIGGER {trigger} {when} BEGIN DELETE FROM {chunks} WHERE id IN ({these}); END"
+    return f"CREATE TRIGGER {trigger} {when} BEGIN DELETE FROM {chunks} WHERE id IN ({these}); END"  # noqa: S608 (quoted names)
 
 
 @compiles(_DropTrigger, "sqlite")
@@ -167,6 +175,11 @@ BEGIN
 END
 $function$
 """
+
+
+@compiles(_StoreExternal, "postgresql")
+def _store_external(element: _StoreExternal, compiler: DDLCompiler, **kw: Any) -> str:
+    return f"ALTER TABLE {compiler.preparer.format_table(element.chunks)} ALTER COLUMN data SET STORAGE EXTERNAL"
 
 
 @compiles(_CreateFunction, "postgresql")
