@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from sqlalchemy import Table, inspect, select
 
 from .binding import Binding
-from .errors import CorruptValue, NotFound, SchemaMismatch, StreamLost, UnsupportedType
+from .errors import CorruptValue, InvalidArgument, NotFound, SchemaMismatch, StreamLost, UnsupportedType
 from .known import is_known, remember
 from .kv_statements import KVStatements
 from .lending import DriverCursor, translated_errors
@@ -359,7 +359,7 @@ def _reported(source: Source, chunk_size: int, progress: Progress | None) -> Ite
     done = 0
     for number, chunk in enumerate(source.chunks(chunk_size)):
         if number == _MOST_CHUNKS:
-            raise UnsupportedType(f"a value has at most {_MOST_CHUNKS} chunks; use a larger chunk_size")
+            raise InvalidArgument(f"a value has at most {_MOST_CHUNKS} chunks; use a larger chunk_size")
         done += len(chunk)
         if progress is not None:
             progress(done, source.total)

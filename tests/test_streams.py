@@ -314,6 +314,14 @@ def test_an_entry_can_be_copied_to_another(kv):
     assert kv["copy"] == DATA
 
 
+def test_an_open_file_outlives_its_vault(tmp_path):
+    with KVault(tmp_path / "test.db") as kv:
+        put(kv)
+        file = kv.open("file")
+    del kv
+    assert file.read() == DATA
+
+
 def test_only_bytes_can_be_opened(kv):
     kv["text"] = "text"
     for read in (kv.open, lambda key: kv.get_to_file(key, io.BytesIO())):
@@ -402,7 +410,16 @@ FAILURES = {
 
 @pytest.mark.parametrize("old", [b"old", bytes(21), None], ids=["plain", "chunks", "absent"])
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_reader_that_fails_leaves_the_old_value(kv, failure, old):
+def test_a_reader_that_fails_leaves_the_old_value(shared, failure, old):
+    fails_and_leaves(shared, failure, old)
+
+
+@pytest.mark.parametrize("failure", ["short", "interrupt"])
+def test_with_every_bind_a_reader_that_fails_leaves_the_old_value(kv, failure):
+    fails_and_leaves(kv, failure, bytes(21))
+
+
+def fails_and_leaves(kv: KVault, failure: str, old: bytes | None) -> None:
     if old is not None:
         put(kv, data=old)
     make, error, message = FAILURES[failure]
@@ -888,7 +905,7 @@ FLAT = """
     from kohakuvault import KVault, create_engine
 
     class Made(io.RawIOBase):
-        left = 200_000_000
+        left = int(sys.argv[3])
         def readable(self):
             return True
         def readinto(self, buffer):
@@ -909,21 +926,23 @@ FLAT = """
     kv.put_file("warm", bytes(1_000_000))
     kv.get_to_file("warm", Nowhere())
     before = peak()
-    assert kv.put_file("file", Made()) == 200_000_000
-    assert kv.get_to_file("file", Nowhere()) == 200_000_000
+    size = Made.left
+    assert kv.put_file("file", Made()) == size
+    assert kv.get_to_file("file", Nowhere()) == size
     with kv.open("file") as file:
         total = 0
         while piece := file.read(100_000):
             total += len(piece)
-    assert total == 200_000_000
+    assert total == size
     print(peak() - before)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="getrusage is of POSIX")
 def test_memory_stays_flat(url):
-    options = {"pragmas": {"mmap_size": 0}} if url.get_backend_name() == "sqlite" else {}
-    process = run(FLAT, url.render_as_string(hide_password=False), options)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    options, size = ({"pragmas": {"mmap_size": 0}}, 200_000_000) if is_sqlite else ({}, 100_000_000)
+    process = run(FLAT, url.render_as_string(hide_password=False), options, size)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0
     assert int(output) < 60_000_000

@@ -13,14 +13,15 @@ impl Chunked {
     /// What `payload` says, if a writer of ours can have written it.
     #[must_use]
     pub fn read(payload: &[u8; 16]) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *payload;
-        let stream = u32::from_le_bytes([a, b, c, d]);
-        let length = u64::from_le_bytes([e, f, g, h, i, j, k, l]);
-        let chunk_size = u32::from_le_bytes([m, n, o, p]);
+        let (stream, rest) = payload.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (chunk_size, _) = rest.split_first_chunk()?;
+        let stream = u32::from_le_bytes(*stream);
+        let length = u64::from_le_bytes(*length);
+        let chunk_size = u32::from_le_bytes(*chunk_size);
         let size = u64::from(chunk_size);
         // Rows have numbers of 64 bits with a sign; 32 of them are the chunk's.
-        let is_possible =
-            stream >> 31 == 0 && size > 0 && length > size && length.div_ceil(size) <= 1 << 32;
+        let is_possible = stream >> 31 == 0 && size > 0 && length > size && length.div_ceil(size) <= 1 << 32;
         is_possible.then_some(Self { stream, length, chunk_size })
     }
 }

@@ -287,7 +287,9 @@ fn chunked<'py>(py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyAny>> 
         Some(Chunked { stream, length, chunk_size }) => {
             classes(py)?.chunked.bind(py).call1((stream, length, chunk_size))
         }
-        None => Err(corrupt(py, format!("stored value {payload:02x?} of tag 0d cannot be that of any chunks"))),
+        None => {
+            Err(corrupt(py, format!("stored value {payload:02x?} of tag 0d cannot be that of any chunks")))
+        }
     }
 }
 
