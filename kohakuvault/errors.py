@@ -40,6 +40,14 @@ class CorruptValue(KohakuVaultError, ValueError):
     """Stored bytes that this version cannot have written."""
 
 
+class ReaderFailed(KohakuVaultError, OSError):
+    """A reader whose bytes were to be stored failed, or ended too early; its own exception is the ``__cause__``."""
+
+
+class StreamLost(KohakuVaultError, OSError):
+    """The chunks of a value that is being read or written are gone: its entry was replaced or removed meanwhile."""
+
+
 class SchemaMismatch(KohakuVaultError):
     """A table that exists with another layout, other options or a newer format."""
 
@@ -115,7 +123,7 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
     ),
     ("kv_nearest: row", CorruptValue, "the vector of that row was written by something else; update or delete it"),
     ("disk is full", DriverError, "free some space; the statement was not applied"),
-    ("too big", DriverError, "SQLite limits one value to 1,000,000,000 bytes; split the value"),
+    ("too big", DriverError, "SQLite limits one value to 1,000,000,000 bytes; split it, or use KVault.put_file"),
 )
 
 # PostgreSQL's conditions by SQLSTATE (Appendix A of its manual).

@@ -8,7 +8,7 @@ from time import time
 
 from .errors import InvalidArgument, UnsupportedType
 
-__all__ = ["TimeToLive", "deadline"]
+__all__ = ["TimeToLive", "deadline", "is_over"]
 
 TimeToLive = int | float | timedelta
 
@@ -28,3 +28,8 @@ def deadline(ttl: TimeToLive | None) -> float | None:
     if not 0 < ttl < math.inf:
         raise InvalidArgument(f"ttl={ttl}: expected more than 0 seconds; None is for ever, delete() is for at once")
     return time() + ttl
+
+
+def is_over(expires_at: float | None) -> bool:
+    """Whether something that expires at that time, None for never, has expired."""
+    return expires_at is not None and expires_at <= time()

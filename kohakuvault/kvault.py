@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import operator
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from contextlib import AbstractContextManager, contextmanager
@@ -13,8 +14,8 @@ from typing_extensions import Self
 
 from .binding import Bind, Binding
 from .container import Container
-from .errors import InvalidArgument, NotFound, UnsupportedType
-from .expiry import TimeToLive, deadline
+from .errors import InvalidArgument, NotFound, StreamLost, UnsupportedType
+from .expiry import TimeToLive, deadline, is_over
 from .kv_many import delete_many, get_many, pair, put_many, put_stored
 from .kv_options import refuse_unknown
 from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
@@ -22,8 +23,11 @@ from .kv_statements import KVStatements, Order, kv_statements
 from .lending import DriverCursor
 from .memoize import memoize
 from .orm.tables import KVTable, kv_class, table_of
+from .packing import ChunkedBytes
 from .read_cache import ReadCache
 from .schema import entity_of, open_tables
+from .stream_source import Reader
+from .streams import Progress, Streams, Writer
 from .write_cache import CacheSettings, Waiting, WriteCache
 
 if TYPE_CHECKING:
@@ -78,6 +82,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     In the order of keys: ``range``, ``prefix``, ``first``, ``last``, ``delete_range``.
     Together with other writes: ``transaction``. One consistent state: ``snapshot``.
     Results of functions: ``memoize``.
+    Files, and values larger than memory: ``put_file``, ``get_to_file``, ``open``.
     As rows: ``entity``, the mapped class.
 
     A value comes back equal and of the type that went in. What is read is a copy: change it and assign it
@@ -114,7 +119,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         super().__init__(bind, read_only=read_only)
         binding = self.binding
         self._sql = kv_statements(table_of(self.entity), binding.dialect)
-        self._unpack = self._sql.unpack
+        self._value_of = self._sql.unpack
         self._takes_any = True
         self._expiring = count()
         self._writes = _write_cache(binding, self._sql, table_of(self.entity).name)
@@ -159,7 +164,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     def _find(self, key: Any) -> Any:
         """Return the packed value of ``key``, or None."""
         if self._writes.waiting and (entry := self._waiting(key)) is not None:
-            return None if _is_over(entry[2]) else entry[1]
+            return None if is_over(entry[2]) else entry[1]
         if self._cache is not None:
             return self._cache.read(self._sql.get, key)
         binding = self._binding
@@ -175,16 +180,36 @@ class KVault(Container, MutableMapping[Any, Any]):
         packed = self._find(key)
         if packed is None:
             raise self._missing(key)
-        return self._unpack(packed)
+        value = self._value_of(packed)
+        if type(value) is not ChunkedBytes:
+            return value
+        try:
+            return self._streams.whole(value)
+        except StreamLost:
+            # Replaced or removed since the entry was read.
+            return self[key]
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default`` if there is none."""
         packed = self._find(key)
-        return default if packed is None else self._unpack(packed)
+        if packed is None:
+            return default
+        value = self._value_of(packed)
+        if type(value) is not ChunkedBytes:
+            return value
+        try:
+            return self._streams.whole(value)
+        except StreamLost:
+            return self.get(key, default)
+
+    def _unpack(self, packed: Any, cursor: DriverCursor) -> Any:
+        """Return the value that is stored as ``packed``, which was read by ``cursor``."""
+        value = self._value_of(packed)
+        return value if type(value) is not ChunkedBytes else self._streams.whole(value, cursor)
 
     def __contains__(self, key: Any) -> bool:
         if self._writes.waiting and (entry := self._waiting(key)) is not None:
-            return not _is_over(entry[2])
+            return not is_over(entry[2])
         if self._cache is not None:
             return self._cache.contains(self._sql.exists, key)
         binding = self._binding
@@ -265,9 +290,9 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Remove ``key`` and return its value; ``default``, if given, where there is none."""
         with self._settled.writing() as cursor:
             row = cursor.one(self._sql.get_for_update, key)
-            if row is not None and not _is_over(row[1]):
+            if row is not None and not is_over(row[1]):
                 # Before it is deleted: what cannot be read is not lost.
-                value = self._unpack(row[0])
+                value = self._unpack(row[0], cursor)
                 cursor.run(self._sql.delete, key, 0.0)
                 return value
         if default is _MISSING:
@@ -279,7 +304,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         with self._settled.writing() as cursor:
             row = cursor.one(self._sql.end(last=last), time())
             if row is not None:
-                item = self._sql.key(row[0]), self._unpack(row[1])
+                item = self._sql.key(row[0]), self._unpack(row[1], cursor)
                 cursor.run(self._sql.delete, item[0], 0.0)
                 return item
         raise NotFound(f"{self!r} is empty")
@@ -290,7 +315,7 @@ class KVault(Container, MutableMapping[Any, Any]):
             default = _as_bytes(default)
         with self._settled.writing() as cursor:
             packed = self._find_or_add(cursor, key, default)
-            return default if packed is None else self._unpack(packed)
+            return default if packed is None else self._unpack(packed, cursor)
 
     def add(self, key: Any, value: Any, ttl: TimeToLive | None = None) -> bool:
         """Set ``key`` only if there is no such key yet; return whether it was set. One statement.
@@ -309,7 +334,9 @@ class KVault(Container, MutableMapping[Any, Any]):
         """
         if not self._takes_any:
             old, new = _as_bytes(old), _as_bytes(new)
-        return self._settled.run(self._sql.replace, new, key, old, time()) > 0
+        if self._settled.run(self._sql.replace, new, key, old, time()):
+            return True
+        return type(old) is bytes and self._streams.replace(key, old, new)
 
     def incr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
         """Add ``delta`` to a number, which is ``default`` where there is no such key; return the new one.
@@ -326,7 +353,7 @@ class KVault(Container, MutableMapping[Any, Any]):
             packed = self._find_or_add(cursor, key, default + delta)
             if packed is None:
                 return default + delta
-            value = self._unpack(packed)
+            value = self._unpack(packed, cursor)
             if type(value) not in (int, float):
                 raise UnsupportedType(f"incr adds to an int or float; {key!r} is of type {type(value).__name__}")
             total: int | float = value + delta
@@ -341,7 +368,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return the packed value of ``key``, locked, or None after adding ``value``."""
         while True:
             row = cursor.one(self._sql.get_for_update, key)
-            if row is not None and not _is_over(row[1]):
+            if row is not None and not is_over(row[1]):
                 return row[0]
             if cursor.run(self._sql.add, key, value, None, time()):
                 return None
@@ -356,7 +383,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     def expires_at(self, key: Any) -> float | None:
         """Return when ``key`` expires, in seconds since 1970 as :func:`time.time` counts; None for never."""
         row = self._settled.one(self._sql.exists, key)
-        if row is None or _is_over(row[1]):
+        if row is None or is_over(row[1]):
             raise self._missing(key)
         return None if row[1] is None else float(row[1])
 
@@ -366,6 +393,86 @@ class KVault(Container, MutableMapping[Any, Any]):
         while some := self._settled.run(self._sql.delete_expired, time(), _PAGE):
             removed += some
         return removed
+
+    # -- files and large values ----------------------------------------------------------------
+
+    def put_file(
+        self,
+        key: Any,
+        reader: Reader,
+        *,
+        size: int | None = None,
+        chunk_size: int | None = None,
+        progress: Progress | None = None,
+        ttl: TimeToLive | None = None,
+    ) -> int:
+        """Set ``key`` to the bytes of a file, chunk by chunk; return how many there are.
+
+        The value may be larger than memory. It is ``bytes`` for ``kv[key]``. The old value stays until all of the new
+        one is stored, and for good if the reader fails or ends too early. Other writers are not kept waiting
+        while the reader is read, unless this is part of a transaction of yours.
+
+        Parameters
+        ----------
+        key
+            As for ``kv[key] = value``.
+        reader
+            A binary file object or anything else with ``read(size)``, ``bytes``, ``bytearray``, ``memoryview``, or a
+            :class:`pathlib.Path`.
+        size
+            How many bytes to read; by default all until the reader ends.
+        chunk_size
+            Bytes that are read at a time and stored in one row, and that ``open`` reads; 256 KiB by default.
+        progress
+            Called after each chunk with the number of bytes that were read so far, and the number of all or None.
+        ttl
+            That of :meth:`put`.
+
+        Raises
+        ------
+        ReaderFailed
+            when the reader raises an exception or ends before ``size`` bytes.
+        UnsupportedType
+            when it gives text, or is nothing that can be read.
+        """
+        return self._streams.put(key, reader, size, chunk_size, progress, deadline(ttl))
+
+    def get_to_file(
+        self, key: Any, writer: Writer, *, chunk_size: int | None = None, progress: Progress | None = None
+    ) -> int:
+        """Write the value of ``key``, which must be ``bytes``, chunk by chunk; return how many bytes there are.
+
+        Parameters
+        ----------
+        key
+            As for ``kv[key]``.
+        writer
+            A binary file object or anything else with ``write(bytes)``, or a :class:`pathlib.Path`.
+        chunk_size
+            Bytes that are written at a time; by default as they were stored.
+        progress
+            Called after each write with the number of bytes so far, and of all.
+        """
+        return self._streams.copy(key, writer, chunk_size, progress)
+
+    def open(self, key: Any) -> io.BufferedReader:
+        r"""Return the value of ``key``, which must be ``bytes``, as a readable, seekable file object.
+
+        It has one chunk in memory and keeps no transaction open. If the entry is replaced or removed meanwhile, the
+        next read beyond that chunk raises :class:`StreamLost`.
+
+        >>> kv = KVault(":memory:")
+        >>> kv.put_file("notes.txt", b"first line\nsecond line\n")
+        23
+        >>> with kv.open("notes.txt") as file:
+        ...     file.readlines()
+        [b'first line\n', b'second line\n']
+        """
+        return self._streams.open(key)
+
+    @property
+    def _streams(self) -> Streams:
+        return Streams(self._settled, table_of(self.entity), self._sql, create=self._create)
 
     # -- many entries --------------------------------------------------------------------------
 
@@ -404,7 +511,9 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return the values of ``keys``, in their order, ``default`` for those that are missing."""
         wanted = list(keys)
         with self._settled.reading() as cursor:
-            return get_many(cursor, self._sql, wanted, default, time())
+            values = get_many(cursor, self._sql, wanted, default, time())
+            streams = self._streams
+            return [value if type(value) is not ChunkedBytes else streams.whole(value, cursor) for value in values]
 
     def delete_many(self, keys: Iterable[Any]) -> int:
         """Remove ``keys``, all at once; return how many of them were there."""
@@ -508,12 +617,13 @@ class KVault(Container, MutableMapping[Any, Any]):
     def _items(
         self, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False
     ) -> Iterator[tuple[Any, Any]]:
-        decode, unpack = self._sql.key, self._unpack
+        decode, unpack = self._sql.key, self._value_of
         scan = KVScan(self._sql, order, time(), low, high, reverse)
         with self._settled.scanning(scan) as batches:
             for rows in batches:
-                for _, key, value in rows:
-                    yield decode(key), unpack(value)
+                for _, key, packed in rows:
+                    value = unpack(packed)
+                    yield decode(key), value if type(value) is not ChunkedBytes else self._streams.whole(value)
 
     # -- in the order of keys ------------------------------------------------------------------
 
@@ -542,10 +652,11 @@ class KVault(Container, MutableMapping[Any, Any]):
         return self._end(reverse=True)
 
     def _end(self, *, reverse: bool) -> tuple[Any, Any]:
-        row = self._settled.one(self._sql.scan("key", reverse=reverse, limit=True), time(), 1)
-        if row is None:
-            raise NotFound(f"{self!r} is empty")
-        return self._sql.key(row[1]), self._unpack(row[2])
+        with self._settled.reading() as cursor:
+            row = cursor.one(self._sql.scan("key", reverse=reverse, limit=True), time(), 1)
+            if row is None:
+                raise NotFound(f"{self!r} is empty")
+            return self._sql.key(row[1]), self._unpack(row[2], cursor)
 
     def delete_range(self, low: Any = None, high: Any = None) -> int:
         """Remove the entries with ``low <= key < high``; None is no bound. Return how many there were."""
@@ -715,7 +826,3 @@ def _as_bytes(value: Any) -> bytes:
         f"with auto-pack disabled a value is bytes, bytearray or memoryview, not {type(value).__name__}; call "
         "enable_auto_pack() to store any other"
     )
-
-
-def _is_over(expires_at: float | None) -> bool:
-    return expires_at is not None and expires_at <= time()

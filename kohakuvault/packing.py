@@ -19,6 +19,7 @@ from .errors import UnsupportedType
 
 __all__ = [
     "Cbor",
+    "ChunkedBytes",
     "Json",
     "MsgPack",
     "Pickle",
@@ -65,6 +66,33 @@ class Pickle:
     """Store ``value`` as a pickle; only where pickle is allowed, by ``pickle=True``. Reads as the value."""
 
     value: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChunkedBytes:
+    """What the row of a KV table has for bytes that :meth:`KVault.put_file` wrote in chunks, into a table beside it.
+
+    The ORM and :func:`unpack` show it; :class:`KVault` gives the bytes themselves. It cannot be stored: the chunks
+    belong to the one entry that names them, and are deleted with it.
+
+    Attributes
+    ----------
+    stream
+        Number of the stream; chunk ``n`` has the id ``stream * 2**32 + n``.
+    length
+        Bytes in all, more than ``chunk_size``.
+    chunk_size
+        Bytes in each chunk but the last.
+    """
+
+    stream: int
+    length: int
+    chunk_size: int
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks there are."""
+        return -(-self.length // self.chunk_size)
 
 
 def as_dict(value: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ is forgotten and read again. A look costs some 10 ns, a read by SQLite some 5000
 from __future__ import annotations
 
 import weakref
-from time import time
 from typing import Any
 
 from sqlalchemy import Table, event
@@ -18,6 +17,7 @@ from . import _native
 from .binding import Binding
 from .binding.on_engine import EngineBinding
 from .errors import DriverError, ExtensionUnavailable, InvalidArgument
+from .expiry import is_over
 from .lending import DetachedLender, DriverCursor, translated_errors
 from .statements import Statement
 
@@ -113,7 +113,7 @@ class ReadCache:
         """
         if self._binding._held.cursor is not None:
             row = self._binding.one(statement, key)
-            return None if row is None or _is_over(row[1]) else row[0]
+            return None if row is None or is_over(row[1]) else row[0]
         native = self._native
         # Empty bytes, which no packed value is, stand for no such key.
         packed = native.get(key)
@@ -131,13 +131,13 @@ class ReadCache:
             return None
         packed, expires_at = row
         native.put(key, packed, expires_at, mark)
-        return None if _is_over(expires_at) else packed
+        return None if is_over(expires_at) else packed
 
     def contains(self, statement: Statement, key: Any) -> bool:
         """Return whether there is ``key``. ``statement`` is as for :meth:`read`, with any first column."""
         if self._binding._held.cursor is not None:
             row = self._binding.one(statement, key)
-            return row is not None and not _is_over(row[1])
+            return row is not None and not is_over(row[1])
         native = self._native
         found = native.contains(key)
         if found is not None:
@@ -150,7 +150,7 @@ class ReadCache:
             native.put(key, None, None, mark)
             return False
         native.put(key, True, row[1], mark)
-        return not _is_over(row[1])
+        return not is_over(row[1])
 
     def clear(self) -> None:
         """Forget every entry."""
@@ -216,10 +216,6 @@ class ReadCache:
             return "the native extension is not loaded into its connections"
         answer: str | None = rows[0][0]
         return answer
-
-
-def _is_over(expires_at: float | None) -> bool:
-    return expires_at is not None and expires_at <= time()
 
 
 def _close_with(engine: Engine, cache: ReadCache) -> None:

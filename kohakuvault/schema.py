@@ -14,12 +14,12 @@ from .known import is_known, remember
 from .lending import translated_errors
 from .orm.tables import TableRecord, table_of
 
-__all__ = ["check_name", "entity_of", "open_tables"]
+__all__ = ["check_name", "entity_of", "lock_schema", "open_tables"]
 
 Entity = TypeVar("Entity")
 
 # Versions of the table formats that this release writes; see docs/format.md.
-VERSIONS = {"kv": 1, "columns": 1, "vectors": 1}
+VERSIONS = {"kv": 1, "chunks": 1, "columns": 1, "vectors": 1}
 
 _RECORDS = table_of(TableRecord)
 
@@ -87,13 +87,18 @@ def open_tables(
             )
         with translated_errors(binding.engine), binding.transaction() as connection:
             binding.forget_on_rollback(connection)
-            if connection.dialect.name != "sqlite":
-                # Two first opens at one moment would both CREATE. (On SQLite the transaction has the write lock.)
-                connection.execute(_SCHEMA_LOCK)
+            lock_schema(connection)
             if not _check(connection, tables, kind, options):
                 _create(connection, tables, kind, options)
     elif settled:
         remember(binding.engine, fact)
+
+
+def lock_schema(connection: Connection) -> None:
+    """Let no other transaction of ours make tables until the end of this one: two would both CREATE."""
+    # On SQLite the transaction has the write lock.
+    if connection.dialect.name != "sqlite":
+        connection.execute(_SCHEMA_LOCK)
 
 
 def _check(connection: Connection, tables: Sequence[Table], kind: str, options: dict[str, Any]) -> bool:

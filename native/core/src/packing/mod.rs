@@ -5,6 +5,7 @@
 //! declared length against the bytes that remain, so that none makes a caller allocate more than the input has.
 
 pub mod cbor;
+pub mod chunked;
 pub mod json;
 pub mod msgpack;
 
@@ -31,6 +32,7 @@ pub mod tag {
     pub const ARRAY: u8 = 0x0A;
     pub const PICKLE: u8 = 0x0B;
     pub const SCALAR: u8 = 0x0C;
+    pub const CHUNKED: u8 = 0x0D;
 }
 
 /// `MessagePack` extension types: what `MessagePack` itself would lose.

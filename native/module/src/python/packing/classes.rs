@@ -39,6 +39,7 @@ imported! {
             as_cbor = "kohakuvault.packing"."Cbor",
             as_json = "kohakuvault.packing"."Json",
             as_pickle = "kohakuvault.packing"."Pickle",
+            chunked = "kohakuvault.packing"."ChunkedBytes",
             decimal = "decimal"."Decimal",
             fraction = "fractions"."Fraction",
             uuid = "uuid"."UUID",

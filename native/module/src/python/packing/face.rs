@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use kohakuvault_core::packing::chunked::Chunked;
 use kohakuvault_core::packing::{json, tag};
 use pyo3::exceptions::{PyRuntimeError, PyUnicodeDecodeError};
 use pyo3::intern;
@@ -219,6 +220,16 @@ fn pack_other<'py, T: Target<'py>>(
     }
     let classes = classes(py)?;
     let class = value.get_type();
+    if class.is(&classes.chunked) {
+        return Err(unsupported(
+            py,
+            format!(
+                "cannot store {}: its chunks belong to the entry that it was read from. Copy the bytes, by \
+                 KVault.open and put_file",
+                short(value)
+            ),
+        ));
+    }
     let is_array = class.is(&classes.ndarray);
     if is_array || is_numpy_scalar(&class)? {
         return match Parts::of(value, allow_pickle)? {
@@ -336,6 +347,7 @@ pub(crate) fn unpack<'py>(data: &Bound<'py, PyAny>, allow_pickle: bool) -> PyRes
         tag::ARRAY | tag::SCALAR => array_of(source, 1..1 + payload.len(), first == tag::SCALAR)
             .map_err(|error| as_corrupt(py, "array", error)),
         tag::PICKLE => pickle::loads(py, payload, allow_pickle),
+        tag::CHUNKED => chunked(py, payload),
         tag::NONE | tag::FALSE | tag::TRUE | tag::INT => Err(wrong_length(py, first, payload)),
         _ => Err(corrupt(
             py,
@@ -363,6 +375,19 @@ fn stored<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         ));
     }
     Ok(PyBytes::new(data.py(), Array::of(data)?.bytes()))
+}
+
+/// A `ChunkedBytes`, which says where the bytes are.
+fn chunked<'py>(py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let payload = payload.try_into().map_err(|_| wrong_length(py, tag::CHUNKED, payload))?;
+    match Chunked::read(payload) {
+        Some(Chunked { stream, length, chunk_size }) => {
+            classes(py)?.chunked.bind(py).call1((stream, length, chunk_size))
+        }
+        None => {
+            Err(corrupt(py, format!("stored value {payload:02x?} of tag 0d cannot be that of any chunks")))
+        }
+    }
 }
 
 fn text<'py>(py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyString>> {
