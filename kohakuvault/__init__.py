@@ -21,6 +21,7 @@ from .errors import (
     UnsupportedType,
 )
 from .kvault import KVault
+from .maintenance import Problem
 from .packing import Cbor, Json, MsgPack, Pickle
 from .vectors import VectorKVault
 
@@ -42,6 +43,7 @@ __all__ = [
     "NotFound",
     "OutOfRange",
     "Pickle",
+    "Problem",
     "ReadOnlyDatabase",
     "SchemaMismatch",
     "UnknownOption",

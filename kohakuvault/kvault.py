@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
 from contextlib import AbstractContextManager
 from itertools import count, islice
 from time import time
 from typing import TYPE_CHECKING, Any, overload
 
+from sqlalchemy import Table
 from typing_extensions import Self
 
 from .binding import Bind, Binding
 from .container import Container
-from .errors import InvalidArgument, NotFound, UnsupportedType
+from .engine import display_name
+from .errors import CorruptValue, InvalidArgument, NotFound, UnsupportedType
 from .expiry import TimeToLive, deadline
 from .kv_options import refuse_unknown
 from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
 from .kv_statements import Order, kv_statements
 from .lending import DriverCursor
+from .maintenance import Problem, maintenance_of
+from .maintenance.kv_check import KVCheck
 from .orm.tables import KVTable, kv_class, table_of
 from .schema import entity_of, open_tables
 
@@ -65,6 +79,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     In insertion order: iteration, ``reversed``, ``keys``, ``values``, ``items``, ``copy``.
     In the order of keys: ``range``, ``prefix``, ``first``, ``last``, ``delete_range``.
     Together with other writes: ``transaction``. One consistent state: ``snapshot``.
+    Looking after it: ``check``, ``stats``, ``optimize``, ``checkpoint``, ``backup``, ``remove_expired``.
     As rows: ``entity``, the mapped class.
 
     A value comes back equal and of the type that went in. What is read is a copy: change it and assign it
@@ -114,8 +129,11 @@ class KVault(Container, MutableMapping[Any, Any]):
     def __repr__(self) -> str:
         return f"<KVault {table_of(self.entity).name!r} {self._where()}>"
 
+    def _tables(self) -> Sequence[Table]:
+        return [table_of(self.entity)]
+
     def _open(self, binding: Binding) -> None:
-        open_tables(binding, [table_of(self.entity)], "kv", {}, create=self._create)
+        open_tables(binding, self._tables(), "kv", {}, create=self._create)
 
     def _find(self, key: Any) -> Any:
         """Return the packed value of ``key``, or None."""
@@ -501,6 +519,53 @@ class KVault(Container, MutableMapping[Any, Any]):
         """
         return self.binding.snapshot()
 
+    # -- looking after it ----------------------------------------------------------------------
+
+    def check(self, fix: bool = False) -> list[Problem]:
+        """Look for whatever is wrong with the table; return it, an empty list if nothing is.
+
+        That every key and value can be read and every column has values of its types; that the indexes exist and are
+        sound, as far as the database can tell; foreign keys; the table's record in ``vault_table``. Every row is read,
+        one by one. Pickles are read only where they are allowed, and are no problem elsewhere.
+
+        Parameters
+        ----------
+        fix
+            Make missing indexes, rebuild damaged ones, write a missing or damaged record anew, and remove what has
+            expired. No other entry is removed or changed, whether it can be read or not.
+
+        >>> KVault(":memory:").check()
+        []
+        """
+        problems = KVCheck(self.binding, table_of(self.entity), self._sql, fix=fix).run()
+        if fix:
+            self.remove_expired()
+        return problems
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures: ``database``, ``table``, ``entries``, ``expired`` (and not yet removed) and sizes.
+
+        Sizes are in bytes. SQLite: ``database_bytes``, of the file; ``wal_bytes``, of the file ``-wal`` beside it;
+        ``free_bytes``, of pages in the file that are free. PostgreSQL: ``database_bytes``; ``table_bytes``, of the
+        table without its indexes; ``index_bytes``.
+        """
+        binding = self.binding
+        table = table_of(self.entity)
+        entries, expired = binding.one(self._sql.counts, time())
+        return {
+            "database": display_name(binding.engine.url),
+            "table": table.name,
+            "entries": int(entries),
+            "expired": int(expired),
+            **maintenance_of(binding).sizes(table),
+        }
+
+    def optimize(self) -> None:
+        """Remove what has expired, then see :meth:`~kohakuvault.container.Container.optimize`."""
+        maintenance_of(self.binding).require_apart("optimize()")
+        self.remove_expired()
+        super().optimize()
+
     # -- which values --------------------------------------------------------------------------
 
     def auto_pack_enabled(self) -> bool:
@@ -535,7 +600,12 @@ def _as_bytes(value: Any) -> bytes:
 
 
 def _is_over(expires_at: float | None) -> bool:
-    return expires_at is not None and expires_at <= time()
+    try:
+        return expires_at is not None and expires_at <= time()
+    except TypeError as error:
+        raise CorruptValue(
+            f"expires_at is {expires_at!r:.60}, which is no number: something else wrote it. Set it by touch(key, ttl)"
+        ) from error
 
 
 def _pair(item: Any) -> tuple[Any, Any]:
