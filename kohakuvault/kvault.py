@@ -537,10 +537,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         >>> KVault(":memory:").check()
         []
         """
-        problems = KVCheck(self.binding, table_of(self.entity), self._sql, fix=fix).run()
-        if fix:
-            self.remove_expired()
-        return problems
+        return KVCheck(self.binding, table_of(self.entity), self._sql, self.remove_expired, fix=fix).run()
 
     def stats(self) -> dict[str, Any]:
         """Return figures: ``database``, ``table``, ``entries``, ``expired`` (and not yet removed) and sizes.

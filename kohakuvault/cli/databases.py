@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import FromClause, inspect, select, table
+from sqlalchemy import TableClause, inspect, select, table
 
 from ..binding import Binding, bind_to
 from ..diagnosis import doctor as examine
@@ -119,7 +119,7 @@ def _names(binding: Binding, kind: str | None = None) -> list[str]:
         return list(connection.scalars(names))
 
 
-def _tables(binding: Binding) -> list[FromClause]:
+def _tables(binding: Binding) -> list[TableClause]:
     """Return the tables of every container, those that are there."""
     names = [*VaultBase.metadata.tables, *_names(binding)]
     with translated_errors(binding.engine), binding.inspecting() as connection:

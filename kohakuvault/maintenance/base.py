@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, FromClause, Table, text
+from sqlalchemy import ColumnElement, Table, TableClause, text
 
 from ..binding import Binding
 from ..errors import InvalidArgument
@@ -57,7 +57,7 @@ class Maintenance(ABC):
         """See :meth:`kohakuvault.container.Container.checkpoint`."""
 
     @abstractmethod
-    def optimize(self, tables: Iterable[FromClause]) -> None:
+    def optimize(self, tables: Iterable[TableClause]) -> None:
         """Compact the database, or ``tables`` where that is enough, and renew the planner's statistics."""
 
     @abstractmethod
@@ -98,6 +98,12 @@ class Maintenance(ABC):
                 f"{what} inside a transaction or snapshot, or on a container that is bound to a Session or Connection: "
                 "it concerns what is committed, so call it outside, on a container that is bound to the engine or path"
             )
+
+    @staticmethod
+    def _quoted(table: TableClause) -> str:
+        """Return the name of ``table`` as SQL has it."""
+        # SQLAlchemy's preparer doubles percent signs too, for drivers that want that of a statement.
+        return ".".join('"' + part.replace('"', '""') + '"' for part in (table.schema, table.name) if part)
 
     def _statement(self, sql: str, *names: str) -> Statement:
         """Return ``sql`` for the driver; without ``names``, a colon in it is just that."""

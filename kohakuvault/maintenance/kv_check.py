@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Index, Integer, MetaData, Table, UniqueConstraint, bindparam, func, inspect, select
+from sqlalchemy.exc import NoSuchTableError
 
 from ..binding import Binding
 from ..errors import CorruptValue, DatabaseBusy, DriverError, KohakuVaultError, ReadOnlyDatabase, SchemaMismatch
@@ -22,12 +23,31 @@ __all__ = ["KVCheck"]
 
 
 class KVCheck:
-    """The check of one KV table; ``problems`` has what was found so far."""
+    """The check of one KV table; ``problems`` has what was found so far.
 
-    def __init__(self, binding: Binding, table: Table, sql: KVStatements, *, fix: bool) -> None:
+    Parameters
+    ----------
+    binding, table, sql
+        Where, what, and the statements on it.
+    remove_expired
+        Called in the end if ``fix``.
+    fix
+        Repair what can be.
+    """
+
+    def __init__(
+        self,
+        binding: Binding,
+        table: Table,
+        sql: KVStatements,
+        remove_expired: Callable[[], object],
+        *,
+        fix: bool,
+    ) -> None:
         self._binding = binding
         self._table = table
         self._sql = sql
+        self._remove_expired = remove_expired
         self._fix = fix
         self._database = maintenance_of(binding)
         self.problems: list[Problem] = []
@@ -39,11 +59,14 @@ class KVCheck:
             with self._binding.writing():
                 pass
         # Whoever adds tables to those of a KV table adds a step for them here.
-        for step in (self._record, self._indexes, self._damage, self._rows):
+        for step in (self._record, self._indexes, self._damage, self._rows, self._expired):
             try:
                 step()
             except (DatabaseBusy, ReadOnlyDatabase):
                 raise
+            except NoSuchTableError:
+                self._found(f"table {self._table.name!r} does not exist")
+                break
             except (CorruptValue, DriverError, SchemaMismatch) as error:
                 self._found(str(error))
         return self.problems
@@ -147,11 +170,15 @@ class KVCheck:
             if not _is_refused_pickle(error):
                 self._found(f"{row}{error}", where)
 
+    def _expired(self) -> None:
+        if self._fix:
+            self._remove_expired()
+
     def _wrong_class(self, column: str, found: str) -> str | None:
         expected = self._database.CLASSES[column]
         if found in expected:
             return None
-        return f"the {column} is {found.upper()}, not {' or '.join(expected).upper()}"
+        return f"the {column} is {found.upper()}, not {' or '.join(map(str.upper, expected))}"
 
 
 def _names(index: Index | UniqueConstraint) -> str:

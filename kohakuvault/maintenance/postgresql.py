@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, String, Table, case, cast, func
+from sqlalchemy import ColumnElement, String, Table, TableClause, case, cast, func
 
 from ..errors import DriverError, InvalidArgument
 from .base import Maintenance, Progress
@@ -36,10 +36,10 @@ class PostgreSQLMaintenance(Maintenance):
             ) from error
         return 0, 0, 0
 
-    def optimize(self, tables: Iterable[FromClause]) -> None:
+    def optimize(self, tables: Iterable[TableClause]) -> None:
         self.require_apart("optimize()")
         for table in tables:
-            self.binding.run(self._statement(f"VACUUM (ANALYZE) {self._name(table)}"))
+            self.binding.run(self._statement(f"VACUUM (ANALYZE) {self._quoted(table)}"))
 
     def backup(self, path: str | os.PathLike[str], *, overwrite: bool, progress: Progress | None) -> None:
         raise InvalidArgument(
@@ -53,7 +53,7 @@ class PostgreSQLMaintenance(Maintenance):
             "pg_indexes_size(CAST(:name AS regclass))",
             "name",
         )
-        database, rows, indexes = self.binding.one(sizes, self._name(table))
+        database, rows, indexes = self.binding.one(sizes, self._quoted(table))
         return {"database_bytes": int(database), "table_bytes": int(rows), "index_bytes": int(indexes)}
 
     def damage(self, table: Table) -> list[str]:
@@ -63,10 +63,10 @@ class PostgreSQLMaintenance(Maintenance):
             "WHERE indrelid = CAST(:name AS regclass) AND NOT indisvalid",
             "name",
         )
-        return [f"index {row[0]} is not valid" for row in self.binding.all(invalid, self._name(table))]
+        return [f"index {row[0]} is not valid" for row in self.binding.all(invalid, self._quoted(table))]
 
     def rebuild_indexes(self, table: Table) -> None:
-        self.binding.run(self._statement(f"REINDEX TABLE {self._name(table)}"))
+        self.binding.run(self._statement(f"REINDEX TABLE {self._quoted(table)}"))
 
     def storage_class(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         return case((column.is_(None), "null"), else_=cast(func.pg_typeof(column), String()))
@@ -76,6 +76,3 @@ class PostgreSQLMaintenance(Maintenance):
 
     def key_decoder(self, decode: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
         return lambda storage_class, stored: decode(stored)
-
-    def _name(self, table: FromClause) -> str:
-        return self.binding.dialect.identifier_preparer.format_table(table)

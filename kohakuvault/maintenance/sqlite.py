@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, LargeBinary, Table, case, cast, func
+from sqlalchemy import ColumnElement, LargeBinary, Table, TableClause, case, cast, func
 
 from ..errors import CorruptValue
 from .base import Maintenance, Progress
@@ -29,7 +29,7 @@ class SQLiteMaintenance(Maintenance):
         busy, frames, done = self.binding.run_returning(self._statement("PRAGMA wal_checkpoint(TRUNCATE)"))
         return int(busy), int(frames), int(done)
 
-    def optimize(self, tables: Iterable[FromClause]) -> None:
+    def optimize(self, tables: Iterable[TableClause]) -> None:
         self.require_apart("optimize()")
         self.binding.run(self._statement("VACUUM"))
         # 0x10000: of all tables, not only those that this connection happens to have queried.
@@ -66,8 +66,7 @@ class SQLiteMaintenance(Maintenance):
         ]
 
     def rebuild_indexes(self, table: Table) -> None:
-        name = self.binding.dialect.identifier_preparer.format_table(table)
-        self.binding.run(self._statement(f"REINDEX {name}"))
+        self.binding.run(self._statement(f"REINDEX {self._quoted(table)}"))
 
     def storage_class(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         return func.typeof(column)
