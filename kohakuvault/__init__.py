@@ -23,6 +23,7 @@ from .errors import (
     UnsupportedType,
 )
 from .kvault import KVault
+from .maintenance import Problem
 from .packing import Cbor, Json, MsgPack, Pickle
 from .vectors import VectorKVault
 
@@ -44,6 +45,7 @@ __all__ = [
     "NotFound",
     "OutOfRange",
     "Pickle",
+    "Problem",
     "ReadOnlyDatabase",
     "ReaderFailed",
     "SchemaMismatch",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, MutableSequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Table
 
 from .binding import Bind, Binding
 from .block_statements import block_statements
@@ -65,8 +66,11 @@ class ColumnVault(Container, Mapping[str, "Column"]):
     def __repr__(self) -> str:
         return f"<ColumnVault {self._where()}>"
 
+    def _tables(self) -> Sequence[Table]:
+        return _TABLES
+
     def _open(self, binding: Binding) -> None:
-        open_tables(binding, _TABLES, "columns", {}, create=self._create)
+        open_tables(binding, self._tables(), "columns", {}, create=self._create)
 
     def create_column(self, name: str, dtype: str, *, block_bytes: int = BLOCK_BYTES) -> Column:
         """Make an empty column and return it.

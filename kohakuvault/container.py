@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 
+from sqlalchemy import Table
 from sqlalchemy.engine import Connection, Engine
 from typing_extensions import Self
 
 from .binding import Bind, Binding, address, bind_to
 from .engine import display_name
 from .errors import InvalidArgument, UnsupportedType
+from .maintenance import Progress, maintenance_of
 
 __all__ = ["Container"]
 
@@ -43,6 +47,13 @@ class Container:
         return binding
 
     @property
+    def _settled(self) -> Binding:
+        """The binding, after what waits in memory was written."""
+        binding = self.binding
+        binding.settle()
+        return binding
+
+    @property
     def engine(self) -> Engine:
         """The engine that statements run on."""
         return self.binding.engine
@@ -63,6 +74,73 @@ class Container:
         ...     kv["b"] = 2
         """
         return self.binding.transaction()
+
+    def optimize(self) -> None:
+        """Make the database compact, and renew what its query planner knows.
+
+        On SQLite ``VACUUM``, of the whole file, ``PRAGMA optimize`` and a checkpoint; on PostgreSQL ``VACUUM
+        (ANALYZE)`` of the container's tables. Others may have the database open. On SQLite it needs free space of
+        twice the database's size, and others wait for its write lock meanwhile.
+
+        Raises
+        ------
+        InvalidArgument
+            inside a transaction or snapshot, or bound to a Session or Connection.
+        DatabaseBusy
+            when another connection has the write lock, or in a rollback journal's modes reads, for longer than the
+            busy timeout.
+        """
+        maintenance_of(self._settled).optimize(self._tables())
+
+    def checkpoint(self) -> tuple[int, int, int]:
+        """Bring what is in the write-ahead log into the database itself.
+
+        SQLite does so by itself every thousand pages, as far as readers allow; this also empties the ``-wal`` file.
+
+        Returns
+        -------
+        tuple of int
+            Of SQLite: 1 if others kept it from finishing, for the busy timeout, and 0 otherwise; the frames in the
+            log; those of them that are in the database now. ``(0, 0, 0)`` when all was done and the log is empty;
+            the counts are -1 where there is no log. Of PostgreSQL, which runs ``CHECKPOINT``, zeros.
+
+        Raises
+        ------
+        InvalidArgument
+            inside a transaction or snapshot, or bound to a Session or Connection.
+        DriverError
+            on PostgreSQL, without the privileges of ``pg_checkpoint``.
+        """
+        return maintenance_of(self._settled).checkpoint()
+
+    def backup(
+        self, path: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress | None = None
+    ) -> None:
+        """Copy the whole database, of one moment, to a new file, while others go on reading and writing (SQLite).
+
+        The copy is written beside ``path``, synced to disk and renamed when it is complete. It is one file, in the
+        rollback journal's mode; opening it by path switches it to WAL again. If the process is killed, what is at
+        ``path`` is what was there before, and a file ``path.….partial`` is left. In a rollback journal's modes
+        whoever writes waits until the copy is complete.
+
+        Parameters
+        ----------
+        path
+            Of the copy.
+        overwrite
+            Replace a file that exists. It must not be open.
+        progress
+            Called with the bytes copied so far and the bytes of all.
+
+        Raises
+        ------
+        InvalidArgument
+            if the file exists, or is the database itself; inside a transaction or snapshot, or bound to a Session
+            or Connection; on PostgreSQL, where pg_dump makes a backup.
+        CannotOpen
+            if the file cannot be made.
+        """
+        maintenance_of(self._settled).backup(path, overwrite=overwrite, progress=progress)
 
     def close(self) -> None:
         """Let the database go; the container cannot be used any more. Closing twice is harmless.
@@ -88,6 +166,10 @@ class Container:
                 "elsewhere. Open it by path, or pickle what is needed to make its engine"
             )
         return self._reopen_at
+
+    def _tables(self) -> Sequence[Table]:
+        """Return the tables that hold the container, the one that names it first."""
+        raise NotImplementedError
 
     def _open(self, binding: Binding) -> None:
         """Open the tables; again after a rollback."""

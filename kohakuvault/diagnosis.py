@@ -13,8 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL, Engine
 
 from . import _native, extension
-from .engine import PRAGMAS, as_url, create_engine, installed, is_memory
-from .errors import CannotOpen
+from .engine import PRAGMAS, create_engine, installed, require_exists
 from .lending import translated_errors
 
 __all__ = ["Report", "doctor"]
@@ -59,13 +58,8 @@ def doctor(bind: Engine | str | os.PathLike[str] | URL) -> Report:
     """
     if isinstance(bind, Engine):
         return _sqlite(bind) if bind.dialect.name == "sqlite" else _server(bind)
-    url = as_url(bind)
-    path = url.database or ""
-    is_path = url.get_backend_name() == "sqlite" and not is_memory(url) and not path.startswith("file:")
-    if is_path and not os.path.exists(path):
-        # Only looking must not make a file.
-        raise CannotOpen(f"there is no database {os.path.abspath(path)}")
-    engine = create_engine(url)
+    require_exists(bind)
+    engine = create_engine(bind)
     try:
         return doctor(engine)
     finally:

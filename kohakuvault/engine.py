@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import sqlalchemy
 from sqlalchemy import event
@@ -217,13 +219,26 @@ def as_url(path_or_url: str | os.PathLike[str] | URL) -> URL:
 def display_name(url: URL) -> str:
     """Return what a person calls the database."""
     if url.get_backend_name() == "sqlite":
-        return ":memory:" if is_memory(url) else str(url.database)
+        path = str(url.database)
+        if path.startswith("file:///"):
+            # As it is opened to be read only.
+            path = url2pathname(urlsplit(path).path)
+        return ":memory:" if is_memory(url) else path
     return url.render_as_string()
 
 
 def is_memory(url: URL) -> bool:
     """Whether an SQLite URL names a database in memory."""
     return url.database in (None, "", ":memory:", "file::memory:") or url.query.get("mode") == "memory"
+
+
+def require_exists(path_or_url: str | os.PathLike[str] | URL) -> None:
+    """Raise if an SQLite file does not exist, for whoever only looks at it, or changes what is there."""
+    url = as_url(path_or_url)
+    path = url.database or ""
+    is_path = url.get_backend_name() == "sqlite" and not is_memory(url) and not path.startswith("file:")
+    if is_path and not os.path.exists(path):
+        raise CannotOpen(f"there is no database {os.path.abspath(path)}")
 
 
 def _file_url(url: URL, read_only: bool) -> URL:

@@ -85,6 +85,11 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
         "otherwise keep write transactions short or raise the busy_timeout pragma",
     ),
     (
+        "cannot VACUUM",
+        DatabaseBusy,
+        "a transaction is open on the only connection of this database in memory; end it first",
+    ),
+    (
         "not a database",
         InvalidDatabase,
         "the file exists and is not an SQLite database. Check the path; nothing was changed",

@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 from time import time
 
-from .errors import InvalidArgument, UnsupportedType
+from .errors import CorruptValue, InvalidArgument, UnsupportedType
 
 __all__ = ["TimeToLive", "deadline", "is_over"]
 
@@ -32,4 +32,9 @@ def deadline(ttl: TimeToLive | None) -> float | None:
 
 def is_over(expires_at: float | None) -> bool:
     """Whether something that expires at that time, None for never, has expired."""
-    return expires_at is not None and expires_at <= time()
+    try:
+        return expires_at is not None and expires_at <= time()
+    except TypeError as error:
+        raise CorruptValue(
+            f"expires_at is {expires_at!r:.60}, which is no number: something else wrote it. Set it by touch(key, ttl)"
+        ) from error

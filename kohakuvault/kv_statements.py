@@ -12,6 +12,7 @@ from sqlalchemy import (
     Float,
     Integer,
     LargeBinary,
+    ScalarSelect,
     Table,
     TableValuedAlias,
     and_,
@@ -238,10 +239,20 @@ class KVStatements:
     @cached_property
     def count(self) -> Statement:
         """Count by two indexes: reading expires_at of every row would read the whole table."""
-        table = self._table
-        every = select(func.count()).select_from(table).scalar_subquery()
-        expired = select(func.count()).select_from(table).where(table.c.expires_at <= self._now).scalar_subquery()
+        every, expired = self._counts
         return self._statement(select(every - expired), "now")
+
+    @cached_property
+    def counts(self) -> Statement:
+        """Count the entries, and those that have expired and are still there."""
+        every, expired = self._counts
+        return self._statement(select(every - expired, expired), "now")
+
+    @cached_property
+    def _counts(self) -> tuple[ScalarSelect[int], ScalarSelect[int]]:
+        every = select(func.count()).select_from(self._table)
+        expired = every.where(self._table.c.expires_at <= self._now)
+        return every.scalar_subquery(), expired.scalar_subquery()
 
     @cached_property
     def any(self) -> Statement:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import io
 import operator
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, count, islice
 from time import time
 from typing import TYPE_CHECKING, Any, overload
 
+from sqlalchemy import Table
 from typing_extensions import Self
 
 from .binding import Bind, Binding
 from .container import Container
+from .engine import display_name
 from .errors import InvalidArgument, NotFound, StreamLost, UnsupportedType
 from .expiry import TimeToLive, deadline, is_over
 from .kv_many import delete_many, get_many, pair, put_many, put_stored
@@ -21,6 +33,8 @@ from .kv_options import refuse_unknown
 from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
 from .kv_statements import KVStatements, Order, kv_statements
 from .lending import DriverCursor
+from .maintenance import Problem, maintenance_of
+from .maintenance.kv_check import KVCheck
 from .memoize import memoize
 from .orm.tables import KVTable, kv_class, table_of
 from .packing import ChunkedBytes
@@ -83,6 +97,7 @@ class KVault(Container, MutableMapping[Any, Any]):
     Together with other writes: ``transaction``. One consistent state: ``snapshot``.
     Results of functions: ``memoize``.
     Files, and values larger than memory: ``put_file``, ``get_to_file``, ``open``.
+    Looking after it: ``check``, ``stats``, ``optimize``, ``checkpoint``, ``backup``, ``remove_expired``.
     As rows: ``entity``, the mapped class.
 
     A value comes back equal and of the type that went in. What is read is a copy: change it and assign it
@@ -144,8 +159,11 @@ class KVault(Container, MutableMapping[Any, Any]):
     def __repr__(self) -> str:
         return f"<KVault {table_of(self.entity).name!r} {self._where()}>"
 
+    def _tables(self) -> Sequence[Table]:
+        return [table_of(self.entity)]
+
     def _open(self, binding: Binding) -> None:
-        open_tables(binding, [table_of(self.entity)], "kv", {}, create=self._create)
+        open_tables(binding, self._tables(), "kv", {}, create=self._create)
 
     @property
     def _settled(self) -> Binding:
@@ -174,7 +192,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         if row is None:
             return None
         packed, expires_at = row
-        return packed if expires_at is None or expires_at > time() else None
+        return packed if expires_at is None or not is_over(expires_at) else None
 
     def __getitem__(self, key: Any) -> Any:
         packed = self._find(key)
@@ -216,7 +234,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         if binding is None or binding.epoch != self._epoch:
             binding = self.binding
         row = binding.one(self._sql.exists, key)
-        return row is not None and (row[1] is None or row[1] > time())
+        return row is not None and (row[1] is None or not is_over(row[1]))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not self._takes_any:
@@ -783,6 +801,62 @@ class KVault(Container, MutableMapping[Any, Any]):
     # -- results of functions ------------------------------------------------------------------
 
     memoize = memoize
+
+    # -- looking after it ----------------------------------------------------------------------
+
+    def check(self, fix: bool = False) -> list[Problem]:
+        """Look for whatever is wrong with the table; return it, an empty list if nothing is.
+
+        That every key and value can be read and every column has values of its types; that the indexes exist and are
+        sound, as far as the database can tell; foreign keys; the table's record in ``vault_table``. Every row is read,
+        one by one. Pickles are read only where they are allowed, and are no problem elsewhere.
+
+        Parameters
+        ----------
+        fix
+            Make missing indexes, rebuild damaged ones, write a missing or damaged record anew, remove what has
+            expired, and the bytes of streams that no entry names: what a ``put_file`` left whose process was killed.
+            (One that is writing now raises :class:`StreamLost` then.) No other entry is removed or changed, whether
+            it can be read or not.
+
+        >>> KVault(":memory:").check()
+        []
+        """
+        return KVCheck(
+            self._settled, table_of(self.entity), self._sql, self._streams, self.remove_expired, fix=fix
+        ).run()
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures: ``database``, ``table``, ``entries``, ``expired`` (and not yet removed) and sizes.
+
+        Sizes are in bytes. SQLite: ``database_bytes``, of the file; ``wal_bytes``, of the file ``-wal`` beside it;
+        ``free_bytes``, of pages in the file that are free. PostgreSQL: ``database_bytes``; ``table_bytes``, of the
+        table without its indexes; ``index_bytes``.
+
+        ``waiting`` entries and ``waiting_bytes`` are in the write cache; they are not among the ``entries``, unless
+        those are there already. ``read_cache`` is None, why it is off, or its ``entries``, ``bytes``, ``hits`` and
+        ``misses``.
+        """
+        binding = self.binding
+        table = table_of(self.entity)
+        entries, expired = binding.one(self._sql.counts, time())
+        kept = self.read_cache
+        return {
+            "database": display_name(binding.engine.url),
+            "table": table.name,
+            "entries": int(entries),
+            "expired": int(expired),
+            **maintenance_of(binding).sizes(table),
+            "waiting": len(self._writes.waiting),
+            "waiting_bytes": self._writes.bytes,
+            "read_cache": kept and (kept.reason or kept.figures()),
+        }
+
+    def optimize(self) -> None:
+        """Remove what has expired, then see :meth:`~kohakuvault.container.Container.optimize`."""
+        maintenance_of(self.binding).require_apart("optimize()")
+        self.remove_expired()
+        super().optimize()
 
     # -- which values --------------------------------------------------------------------------
 

@@ -106,6 +106,10 @@ class ReadCache:
         """Reads that were not, outside of transactions."""
         return self._native.misses
 
+    def figures(self) -> dict[str, int]:
+        """Return ``entries``, ``bytes``, ``hits`` and ``misses``."""
+        return {name: getattr(self, name) for name in ("entries", "bytes", "hits", "misses")}
+
     def read(self, statement: Statement, key: Any) -> Any:
         """Return the packed value of ``key``, or None if there is no such key or it has expired.
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, insert, inspect, select, text
+from sqlalchemy import Table, delete, insert, inspect, select, text
 from sqlalchemy.engine import Connection
 
 from .binding import Binding
-from .errors import InvalidArgument, SchemaMismatch, UnsupportedType
+from .errors import CorruptValue, InvalidArgument, SchemaMismatch, UnsupportedType
 from .known import is_known, remember
 from .lending import translated_errors
 from .orm.tables import TableRecord, table_of
 
-__all__ = ["check_name", "entity_of", "lock_schema", "open_tables"]
+__all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_problem", "renew_record"]
 
 Entity = TypeVar("Entity")
 
@@ -105,9 +105,7 @@ def _check(connection: Connection, tables: Sequence[Table], kind: str, options: 
     """Return whether the tables and their record exist; raise if they are not what they should be."""
     name = tables[0].name
     inspector = inspect(connection)
-    record = None
-    if inspector.has_table(_RECORDS.name):
-        record = connection.execute(select(_RECORDS).where(_RECORDS.c.name == name)).one_or_none()
+    record = _record(connection, name) if inspector.has_table(_RECORDS.name) else None
     if record is not None:
         _check_record(name, record, kind, options)
     exist = [inspector.has_table(table.name) for table in tables]
@@ -117,8 +115,16 @@ def _check(connection: Connection, tables: Sequence[Table], kind: str, options: 
     return record is not None and all(exist)
 
 
+def _record(connection: Connection, name: str) -> Any:
+    return connection.execute(select(_RECORDS).where(_RECORDS.c.name == name)).one_or_none()
+
+
+def _is_damaged(record: Any) -> bool:
+    return type(record.version) is not int or record.version < 1 or type(record.options) is not dict
+
+
 def _check_record(name: str, record: Any, kind: str, options: dict[str, Any]) -> None:
-    if type(record.version) is not int or record.version < 1 or type(record.options) is not dict:
+    if _is_damaged(record):
         raise SchemaMismatch(
             f"the record of table {name!r} in vault_table is damaged: version {record.version!r}, options "
             f"{record.options!r}. Delete that row; it is made anew when the container is opened"
@@ -159,6 +165,32 @@ def _create(connection: Connection, tables: Sequence[Table], kind: str, options:
     tables[0].metadata.create_all(connection, tables=list(tables), checkfirst=True)
     present = connection.scalar(select(_RECORDS.c.name).where(_RECORDS.c.name == tables[0].name))
     if present is None:
-        connection.execute(
-            insert(_RECORDS).values(name=tables[0].name, kind=kind, version=VERSIONS[kind], options=options)
-        )
+        _insert_record(connection, tables[0].name, kind, options)
+
+
+def _insert_record(connection: Connection, name: str, kind: str, options: dict[str, Any]) -> None:
+    connection.execute(insert(_RECORDS).values(name=name, kind=kind, version=VERSIONS[kind], options=options))
+
+
+def record_problem(connection: Connection, name: str, kind: str, options: dict[str, Any]) -> tuple[str, bool] | None:
+    """Return what is wrong with the record of a table that is open, and whether :func:`renew_record` repairs it."""
+    if not inspect(connection).has_table(_RECORDS.name):
+        return f"there is no vault_table, and so no record of table {name!r}", True
+    try:
+        record = _record(connection, name)
+        if record is None:
+            return f"table {name!r} has no record in vault_table", True
+        _check_record(name, record, kind, options)
+    except CorruptValue as error:
+        return f"the options of table {name!r} in vault_table are damaged: {error}", True
+    except SchemaMismatch as error:
+        # Of another kind, or newer: not for this release to change.
+        return str(error), _is_damaged(record)
+    return None
+
+
+def renew_record(connection: Connection, name: str, kind: str, options: dict[str, Any]) -> None:
+    """Write the record of a table anew."""
+    _RECORDS.metadata.create_all(connection, tables=[_RECORDS], checkfirst=True)
+    connection.execute(delete(_RECORDS).where(_RECORDS.c.name == name))
+    _insert_record(connection, name, kind, options)

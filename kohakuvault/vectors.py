@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -92,9 +92,12 @@ class VectorKVault(Container):
         name = table_of(self.entity).name
         return f"<VectorKVault {name!r} dimensions={self.dimensions} metric={self.metric!r} {self._where()}>"
 
+    def _tables(self) -> Sequence[Table]:
+        return [table_of(self.entity)]
+
     def _open(self, binding: Binding) -> None:
         options = {"dimensions": self.dimensions, "metric": self.metric}
-        open_tables(binding, [table_of(self.entity)], "vectors", options, create=self._create)
+        open_tables(binding, self._tables(), "vectors", options, create=self._create)
 
     # -- writing -------------------------------------------------------------------------------
 

@@ -1,0 +1,78 @@
+"""Looking after a PostgreSQL database, which looks after itself for the most part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, String, Table, TableClause, case, cast, func
+
+from ..errors import DriverError, InvalidArgument
+from .base import Maintenance, Progress
+
+__all__ = ["PostgreSQLMaintenance"]
+
+
+class PostgreSQLMaintenance(Maintenance):
+    """By the server's own commands."""
+
+    CLASSES = {
+        "key": ("bytea",),
+        "value": ("bytea",),
+        "expires_at": ("null", "double precision"),
+    }
+
+    def checkpoint(self) -> tuple[int, int, int]:
+        self.require_apart("checkpoint()")
+        try:
+            self.binding.run(self._statement("CHECKPOINT"))
+        except DriverError as error:
+            if getattr(error.__cause__, "sqlstate", None) != "42501":
+                raise
+            raise DriverError(
+                "this user may not run CHECKPOINT: GRANT pg_checkpoint TO it (PostgreSQL 15 and newer), or leave "
+                "checkpoints to the server, which makes them by itself"
+            ) from error
+        return 0, 0, 0
+
+    def optimize(self, tables: Iterable[TableClause]) -> None:
+        self.require_apart("optimize()")
+        for table in tables:
+            self.binding.run(self._statement(f"VACUUM (ANALYZE) {self._quoted(table)}"))
+
+    def backup(self, path: str | os.PathLike[str], *, overwrite: bool, progress: Progress | None) -> None:
+        raise InvalidArgument(
+            "backup() copies SQLite databases; of a PostgreSQL database pg_dump makes one: pg_dump --format=custom "
+            "--file=FILE DATABASE"
+        )
+
+    def sizes(self, table: Table) -> dict[str, int]:
+        sizes = self._statement(
+            "SELECT pg_database_size(current_database()), pg_table_size(CAST(:name AS regclass)), "
+            "pg_indexes_size(CAST(:name AS regclass))",
+            "name",
+        )
+        database, rows, indexes = self.binding.one(sizes, self._quoted(table))
+        return {"database_bytes": int(database), "table_bytes": int(rows), "index_bytes": int(indexes)}
+
+    def damage(self, table: Table) -> list[str]:
+        # What an interrupted CREATE or REINDEX INDEX CONCURRENTLY leaves behind.
+        invalid = self._statement(
+            "SELECT CAST(CAST(indexrelid AS regclass) AS text) FROM pg_index "
+            "WHERE indrelid = CAST(:name AS regclass) AND NOT indisvalid",
+            "name",
+        )
+        return [f"index {row[0]} is not valid" for row in self.binding.all(invalid, self._quoted(table))]
+
+    def rebuild_indexes(self, table: Table) -> None:
+        self.binding.run(self._statement(f"REINDEX TABLE {self._quoted(table)}"))
+
+    def storage_class(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        return case((column.is_(None), "null"), else_=cast(func.pg_typeof(column), String()))
+
+    def readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return column
+
+    def key_decoder(self, decode: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
+        return lambda storage_class, stored: decode(stored)
