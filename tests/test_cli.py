@@ -164,6 +164,44 @@ def test_reading_commands_leave_a_foreign_database_as_it_is(path):
     assert path.read_bytes() == before
 
 
+# -- files ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 262_144, 1_000_001])
+def test_files_are_stored_and_written_back(database, tmp_path, size):
+    data = os.urandom(size)
+    (tmp_path / "in").write_bytes(data)
+    assert run("put-file", database, "file", tmp_path / "in") == ""
+    assert run("get-file", database, "file", tmp_path / "out") == ""
+    assert (tmp_path / "out").read_bytes() == data
+    run("put-file", database, "--int", "--", "-3", tmp_path / "in")
+    run("get-file", database, "--int", "--", "-3", tmp_path / "out2")
+    assert (tmp_path / "out2").read_bytes() == data
+    assert sorted(os.listdir(tmp_path)) >= ["in", "out", "out2"]
+    assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
+def test_a_file_that_cannot_be_had_changes_nothing(database, url, path, tmp_path):
+    before = dict(KVault(url))
+    (tmp_path / "out").write_text("before")
+    assert "no file" in fails("put-file", database, "a", tmp_path / "no file")
+    assert "no key 'missing'" in fails("get-file", database, "missing", tmp_path / "out")
+    assert "a file is bytes" in fails("get-file", database, "a", tmp_path / "out")
+    assert "no file" in fails("put-file", path, "a", tmp_path / "no file")
+    assert "there is no database" in fails("get-file", path, "a", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "before"
+    assert not path.exists()
+    assert dict(KVault(url)) == before
+
+
+def test_files_come_from_stdin_and_go_to_stdout(path):
+    data = os.urandom(700_000)
+    stored = subprocess.run([FULL, "put-file", str(path), "a", "-"], input=data, capture_output=True, check=True)
+    assert (stored.stdout, stored.stderr) == (b"", b"")
+    done = subprocess.run([FULL, "get-file", str(path), "a", "-"], capture_output=True, check=True)
+    assert done.stdout == data
+
+
 # -- whole dicts and databases ----------------------------------------------------------------------
 
 
@@ -256,13 +294,23 @@ def test_a_reader_that_has_had_enough_ends_the_command_quietly(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are of POSIX")
-def test_a_terminal_sees_a_bar(path, tmp_path):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        lambda path, folder: ["backup", str(path), str(folder / "copy.db")],
+        lambda path, folder: ["put-file", str(path), "b", str(folder / "in")],
+        lambda path, folder: ["get-file", str(path), "a", str(folder / "out")],
+    ],
+    ids=["backup", "put-file", "get-file"],
+)
+def test_a_terminal_sees_a_bar(path, tmp_path, arguments):
     import pty
 
     KVault(path)["a"] = os.urandom(3_000_000)
+    (tmp_path / "in").write_bytes(os.urandom(3_000_000))
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    command = [FULL, "backup", str(path), str(tmp_path / "copy.db")]
+    command = [FULL, *arguments(path, tmp_path)]
     done = subprocess.run(command, stderr=theirs, stdout=subprocess.PIPE, env=environment, timeout=60, check=False)
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()

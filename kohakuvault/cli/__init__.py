@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import databases, entries
+from . import databases, entries, files
 from .app import app
 
-__all__ = ["app", "databases", "entries"]
+__all__ = ["app", "databases", "entries", "files"]
