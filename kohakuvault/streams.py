@@ -102,6 +102,7 @@ class Streams:
     ) -> int:
         """Set ``key`` to the bytes of ``reader``; see :meth:`KVault.put_file`."""
         chunk_size = CHUNK_SIZE if chunk_size is None else whole_number("chunk_size", chunk_size, 1, _LARGEST_CHUNK)
+        self._binding.check_may_write()
         # What cannot be a key is refused before anything is read.
         self._sql.put.parameters((key, b"", expires_at))
         with opened(reader, size) as source:

@@ -410,12 +410,64 @@ def test_stats_have_counts_names_and_sizes(kv, engine):
     assert "password" not in stats["database"]
     sizes = {name for name in stats if name.endswith("_bytes")}
     if engine.dialect.name == "sqlite":
-        assert sizes == {"database_bytes", "wal_bytes", "free_bytes"}
+        assert sizes == {"database_bytes", "wal_bytes", "free_bytes", "waiting_bytes"}
     else:
-        assert sizes == {"database_bytes", "table_bytes", "index_bytes"}
+        assert sizes == {"database_bytes", "table_bytes", "index_bytes", "waiting_bytes"}
         kv.update((number, os.urandom(2000)) for number in range(1000))
         assert kv.stats()["table_bytes"] > 2_000_000 > stats["table_bytes"]
         assert kv.stats()["index_bytes"] > stats["index_bytes"]
+
+
+def test_stats_have_figures_of_the_caches(engine):
+    kv = KVault(engine, read_cache=1 << 20)
+    kv["a"] = 1
+    with kv.cache():
+        kv["b"] = b"x" * 1000
+        stats = kv.stats()
+        assert (stats["entries"], stats["waiting"]) == (1, 1)
+        assert stats["waiting_bytes"] > 1000
+    stats = kv.stats()
+    assert (stats["entries"], stats["waiting"], stats["waiting_bytes"]) == (2, 0, 0)
+    assert [kv["a"], kv["a"]] == [1, 1]
+    if engine.dialect.name == "sqlite":
+        assert kv.stats()["read_cache"].items() >= {"entries": 1, "hits": 1, "misses": 1}.items()
+    else:
+        assert kv.stats()["read_cache"] == "the database is not an SQLite file"
+    assert KVault(engine).stats()["read_cache"] is None
+
+
+def test_check_finds_what_is_wrong_with_streams(kv, sql):
+    data = os.urandom(1000)
+    for key in ("whole", "short", "lost"):
+        kv.put_file(key, data, chunk_size=300)
+    assert kv.check() == []
+    chunks = sql("SELECT id FROM kv_chunk ORDER BY id")
+    streams = {key: kv._sql.unpack(kv._find(key)).stream for key in ("whole", "short", "lost")}
+    first = {key: stream << 32 for key, stream in streams.items()}
+    sql("UPDATE kv_chunk SET data = substr(data, 2) WHERE id = :id", id=first["short"])
+    sql("DELETE FROM kv_chunk WHERE id = :id", id=first["lost"] + 3)
+    free = next(number for number in range(100) if number not in streams.values())
+    sql(
+        "INSERT INTO kv_chunk (id, data) SELECT :id, data FROM kv_chunk WHERE id = :whole",
+        id=free << 32,
+        whole=first["whole"],
+    )
+    for fix in (False, True):
+        problems = kv.check(fix)
+        assert [problem.where for problem in problems] == ["short", "lost", None]
+        assert "300 bytes in chunks that no entry names" in problems[-1].what
+        assert problems[-1].fixed is fix
+    assert [problem.where for problem in kv.check()] == ["short", "lost"]
+    assert kv["whole"] == data
+    assert len(chunks) == 12
+
+
+def test_what_waits_is_written_before_a_backup(tmp_path):
+    kv = KVault(tmp_path / "a.db")
+    with kv.cache():
+        kv["a"] = 1
+        kv.backup(tmp_path / "copy.db")
+        assert KVault(tmp_path / "copy.db").copy() == {"a": 1}
 
 
 def test_sizes_of_sqlite_are_those_of_its_files(file, path):

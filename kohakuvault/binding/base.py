@@ -108,6 +108,9 @@ class Binding(ABC):
     def may_wait(self) -> bool:
         """Whether a write of this thread may wait in memory: not inside ``transaction()``, which is a batch itself."""
 
+    def check_may_write(self) -> None:  # noqa: B027 (no need to: most can)
+        """Raise if nothing can be written, for what takes long before it writes."""
+
     def check_may_cache(self) -> None:  # noqa: B027 (no need to: most can)
         """Raise if writes cannot wait."""
 

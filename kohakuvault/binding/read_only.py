@@ -69,6 +69,9 @@ class ReadOnlyBinding(Binding):
     def may_wait(self) -> bool:
         return self._source.may_wait
 
+    def check_may_write(self) -> None:
+        _refuse()
+
     def check_may_cache(self) -> None:
         _refuse()
 
