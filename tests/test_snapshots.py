@@ -108,11 +108,9 @@ def test_a_snapshot_in_a_transaction(engine):
 
 def test_a_snapshot_of_a_session(engine, other):
     KVault(engine)["a"] = 1
-    with (
-        Session(engine.execution_options(isolation_level="REPEATABLE READ"))
-        if engine.dialect.name != "sqlite"
-        else Session(engine) as session
-    ):
+    is_sqlite = engine.dialect.name == "sqlite"
+    bind = engine if is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
+    with Session(bind) as session:
         kv = KVault(session)
         with kv.snapshot():
             KVault(other)["a"] = 2
