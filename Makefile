@@ -12,7 +12,7 @@ export PYTHON SYSTEM_PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test pytest test-system test-rust lint fmt bench clean
+.PHONY: help setup demo test pytest stress test-system test-rust lint fmt bench clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: setup ## everything that must pass: pytest and doctests, a second Python, 
 
 pytest: setup ## only pytest; ARGS="-k columns -x" goes to it
 	@$(BIN)/pytest $(ARGS)
+
+stress: setup ## the same state machines as in pytest, with many more and longer runs (about half an hour)
+	@$(STEP) --show "pytest: long runs" env KOHAKUVAULT_STRESS=1 $(BIN)/pytest -q -n 2 tests/test_kvault_state.py
 
 test-system: setup ## only the tests of the extension on a second Python
 	@scripts/test-system-python.sh

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from . import extension
-from .errors import CannotOpen, InvalidArgument
+from .errors import CannotOpen, InvalidArgument, InvalidDatabase
 
 __all__ = ["PRAGMAS", "KohakuVaultPlugin", "create_engine", "install"]
 
@@ -249,6 +249,9 @@ def _file_url(url: URL, read_only: bool) -> URL:
     path = os.path.abspath(database)
     if not os.path.isdir(directory := os.path.dirname(path)):
         raise CannotOpen(f"cannot open {path}: the directory {directory} does not exist. Create it first")
+    if os.path.isfile(path) and os.path.getsize(path) == 1:
+        # SQLite takes every other file that is not its own for what it is, and this one for empty.
+        raise InvalidDatabase(f"{path} is not a database: it is one byte long. Check the path; nothing was changed")
     if not read_only:
         return url
     if not os.path.exists(path):

@@ -811,8 +811,9 @@ def test_a_directory_is_not_a_database(tmp_path):
         b"Dear diary, today I met a database. " * 40,
         b"\x89PNG\r\n\x1a\n" + bytes(2000),
         b"SQLite format 3\0" + b"?" * 4096,
+        b"x",
     ],
-    ids=["text", "picture", "false header"],
+    ids=["text", "picture", "false header", "one byte"],
 )
 def test_a_file_that_is_not_a_database_is_a_named_error_and_stays_as_it_is(path, content):
     path.write_bytes(content)

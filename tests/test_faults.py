@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import suppress
+from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -16,11 +20,13 @@ from sqlalchemy.orm import Session
 
 import kohakuvault
 from kohakuvault import (
+    Cbor,
     ColumnVault,
     CorruptValue,
     DatabaseBusy,
     DriverError,
     InvalidArgument,
+    Json,
     KohakuVaultError,
     KVault,
     SchemaMismatch,
@@ -28,6 +34,7 @@ from kohakuvault import (
     VectorKVault,
     create_engine,
 )
+from kohakuvault.packing import pack
 
 
 @pytest.fixture
@@ -248,6 +255,38 @@ def test_a_damaged_value_is_a_named_error(path, raw, stored):
     assert kv["good"] == 2
     del kv["bad"]
     assert dict(kv) == {"good": 2}
+
+
+def test_every_truncation_and_changed_byte_of_a_value_harms_no_other(path, raw):
+    kv = KVault(path)
+    values = [
+        {"name": "Alice", "n": [1, 2.5, None, b"x"], "t": (2**70, {"a"}), "at": datetime(2030, 1, 1)},
+        Cbor({"a": [1, -(2**70), Decimal("1.5")]}),
+        Json({"a": ["b", None]}),
+        np.arange(6, dtype=">i4").reshape(2, 3),
+    ]
+    kv.update(good=1, last=2)
+    changed = random.Random(5)
+    for value in values:
+        stored = pack(value)
+        damaged = [stored[:length] for length in range(len(stored))]
+        for place in range(len(stored)):
+            other = bytearray(stored)
+            other[place] ^= 1 << changed.randrange(8)
+            damaged.append(bytes(other))
+        raw("DELETE FROM kv WHERE key NOT IN ('good', 'last')")
+        for number, data in enumerate(damaged):
+            raw("INSERT INTO kv (key, value) VALUES (?, ?)", number, data)
+        for number in range(len(damaged)):
+            # Another value, where the bytes say one, or an error that has a name.
+            with suppress(CorruptValue):
+                kv[number]
+        assert (kv["good"], kv["last"], len(kv)) == (1, 2, len(damaged) + 2)
+        problems = kv.check()
+        assert {problem.where for problem in problems} <= set(range(len(damaged)))
+        assert problems
+    assert kv.delete_range(0, 10**6) == len(damaged)
+    assert kv.copy() == {"good": 1, "last": 2}
 
 
 # -- damaged columns -----------------------------------------------------------------------------------
