@@ -2,8 +2,9 @@
 
 The same file is a SQLite extension (entry point ``sqlite3_native_init``) with the SQL functions
 ``kv_version()``, ``kv_cosine_distance(a, b)``, ``kv_l2_distance(a, b)``, ``kv_l1_distance(a, b)``,
-``kv_hamming_distance(a, b)``, the aggregate ``kv_nearest(key, vector, query, k, metric)`` and the table-valued
-function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
+``kv_hamming_distance(a, b)``, the aggregate ``kv_nearest(key, vector, query, k, metric)``,
+``kv_collect`` (see :class:`PageScan`) and the table-valued function
+``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
 :func:`pack_rows` or :func:`pack_keys` made. The functions and the class in this module do the same
 as the SQL functions through ``create_function`` and ``create_aggregate``, which cannot make a table.
 
@@ -258,6 +259,42 @@ def pack_keys(keys: Iterator[Any], size: int) -> bytes | None:
 
     Raises as :func:`check_key`. Call again, with the same iterator, for the rest.
     """
+
+@final
+class PageScan:
+    """Keys, values or both of a query's rows, collected by the SQL function ``kv_collect`` and taken page by page.
+
+    ``kv_collect(token, key, value)``, or without ``value`` for ``"keys"``, is to be the condition of a query on every
+    SQLite library of this process that has loaded this file. It lets through the row with which a page is full; take
+    the page before the query goes on.
+
+    Parameters
+    ----------
+    form
+        ``"keys"``, ``"values"`` or ``"items"``: what :meth:`take` returns.
+    rows, most
+        The number of rows of the first page, and of those that come later: each has up to four times as many as the
+        one before.
+    size
+        The bytes of keys and values with which a page is full too.
+    """
+
+    def __new__(cls, form: Literal["keys", "values", "items"], rows: int, most: int, size: int) -> PageScan: ...
+    @property
+    def token(self) -> int:
+        """What ``kv_collect`` knows this by, as long as it lives."""
+
+    def take(self) -> tuple[list[Any], tuple[Any, Any] | None] | None:
+        """The next entries that were collected; None when there are none. Call again for the rest of a page.
+
+        The second is a key and what is stored as its value, which follow the entries and which are left to the caller:
+        the value is damaged, a pickle, or of a kind that :func:`unpack` alone knows.
+
+        Raises
+        ------
+        CorruptValue
+            for a key that is no text, when the entries before it were taken.
+        """
 
 def unpack(data: Buffer, allow_pickle: bool = False) -> Any:
     """Return the value that :func:`pack` made ``data`` from.

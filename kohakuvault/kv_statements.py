@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -12,12 +12,14 @@ from sqlalchemy import (
     Float,
     Integer,
     LargeBinary,
+    Select,
     Table,
     TableValuedAlias,
     and_,
     bindparam,
     delete,
     func,
+    literal_column,
     or_,
     select,
     update,
@@ -270,10 +272,14 @@ class KVStatements:
         reverse: bool = False,
         values: bool = True,
         limit: bool = False,
+        collect: bool = False,
     ) -> Statement:
         """Select the order's column, key and value, in the order of ids (insertion) or keys.
 
         From or after ``low``, before ``high``; the values are those that are there of low, high, now and limit.
+
+        With ``collect``, instead, give the keys and values to a PageScan, and select the order's column of each row
+        with which a page is full; with ``limit`` stop there. The values are low, high, now and the PageScan's token.
         """
 
         def build() -> Statement:
@@ -286,11 +292,20 @@ class KVStatements:
             if high:
                 rows = rows.where(column < bound["high"])
             names = [*(["low"] if low else []), *(["high"] if high else []), "now"]
+            if collect:
+                return self._collecting(rows, [*names, "token"], once=limit)
             if not limit:
                 return self._statement(rows, *names)
             return self._statement(rows.limit(bindparam("limit", type_=Integer())), *names, "limit")
 
-        return self._made(("scan", order, low, high, reverse, values, limit), build)
+        return self._made(("scan", order, low, high, reverse, values, limit, collect), build)
+
+    def _collecting(self, rows: Select[Any], names: Sequence[str], *, once: bool) -> Statement:
+        # Without its LIMIT the query inside would be merged with the one around it, whose conditions and rows
+        # have no order.
+        mark, *columns = rows.limit(literal_column("-1")).subquery().c
+        full = select(mark).where(func.kv_collect(bindparam("token", type_=Integer()), *columns, type_=Integer()))
+        return self._statement(full.limit(literal_column("1")) if once else full, *names)
 
     def delete_range(self, *, low: bool, high: bool) -> Statement:
         """Delete from ``low`` on, up to ``high`` exclusive."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, count, islice
 from time import time
@@ -17,7 +17,7 @@ from .errors import InvalidArgument, NotFound, UnsupportedType
 from .expiry import TimeToLive, deadline
 from .kv_many import delete_many, get_many, pair, put_many, put_stored
 from .kv_options import refuse_unknown
-from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
+from .kv_scan import Form, Items, Keys, KVScan, Values, prefix_bounds
 from .kv_statements import KVStatements, Order, kv_statements
 from .lending import DriverCursor
 from .orm.tables import KVTable, kv_class, table_of
@@ -391,10 +391,10 @@ class KVault(Container, MutableMapping[Any, Any]):
     # -- in insertion order --------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
-        return self._keys("id")
+        return self._scan("keys", "id")
 
     def __reversed__(self) -> Iterator[Any]:
-        return self._keys("id", reverse=True)
+        return self._scan("keys", "id", reverse=True)
 
     @overload
     def keys(self) -> KeysView[Any]: ...
@@ -412,7 +412,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """
         if prefix is None and limit is None:
             return Keys(self)
-        return self._some(self._keys, prefix, limit)
+        return self._some("keys", prefix, limit)
 
     @overload
     def values(self) -> ValuesView[Any]: ...
@@ -428,7 +428,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return a view of the values, or an iterator over some; see :meth:`keys`."""
         if prefix is None and limit is None:
             return Values(self)
-        return (value for _, value in self._some(self._items, prefix, limit))
+        return self._some("values", prefix, limit)
 
     @overload
     def items(self) -> ItemsView[Any, Any]: ...
@@ -444,36 +444,25 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return a view of the ``(key, value)`` pairs, or an iterator over some; see :meth:`keys`."""
         if prefix is None and limit is None:
             return Items(self)
-        return self._some(self._items, prefix, limit)
+        return self._some("items", prefix, limit)
 
     def copy(self) -> dict[Any, Any]:
         """Return all entries as a ``dict``."""
         return dict(self.items())
 
-    @staticmethod
-    def _some(entries: Callable[..., Iterator[Any]], prefix: str | bytes | None, limit: int | None) -> Iterator[Any]:
+    def _some(self, form: Form, prefix: str | bytes | None, limit: int | None) -> Iterator[Any]:
         if limit is not None and operator.index(limit) < 0:
             raise InvalidArgument(f"limit={limit}: expected zero or more, or None for all")
-        chosen = entries("id") if prefix is None else entries("key", *prefix_bounds(prefix))
+        chosen = self._scan(form, "id") if prefix is None else self._scan(form, "key", *prefix_bounds(prefix))
         return islice(chosen, limit)
 
-    def _keys(self, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False) -> Iterator[Any]:
-        decode = self._sql.key
-        scan = KVScan(self._sql, order, time(), low, high, reverse, values=False)
+    def _scan(
+        self, form: Form, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False
+    ) -> Iterator[Any]:
+        scan = KVScan(self._sql, self._unpack, form, order, time(), low, high, reverse)
         with self._settled.scanning(scan) as batches:
-            for rows in batches:
-                for _, key in rows:
-                    yield decode(key)
-
-    def _items(
-        self, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False
-    ) -> Iterator[tuple[Any, Any]]:
-        decode, unpack = self._sql.key, self._unpack
-        scan = KVScan(self._sql, order, time(), low, high, reverse)
-        with self._settled.scanning(scan) as batches:
-            for rows in batches:
-                for _, key, value in rows:
-                    yield decode(key), unpack(value)
+            for entries in batches:
+                yield from entries
 
     # -- in the order of keys ------------------------------------------------------------------
 
@@ -487,11 +476,11 @@ class KVault(Container, MutableMapping[Any, Any]):
         >>> list(kv.range("a", "c")), list(kv.range("b", reverse=True))
         ([('a', 1), ('b', 2)], [('c', 3), ('b', 2)])
         """
-        return self._items("key", low, high, reverse=reverse)
+        return self._scan("items", "key", low, high, reverse=reverse)
 
     def prefix(self, prefix: str | bytes, *, reverse: bool = False) -> Iterator[tuple[Any, Any]]:
         """Iterate over the entries whose key begins with ``prefix``, of its type, in the order of keys."""
-        return self._items("key", *prefix_bounds(prefix), reverse=reverse)
+        return self._scan("items", "key", *prefix_bounds(prefix), reverse=reverse)
 
     def first(self) -> tuple[Any, Any]:
         """Return the ``(key, value)`` of the smallest key; :class:`NotFound` if there is none."""

@@ -31,7 +31,9 @@ pub(super) const BLOB: c_int = 4;
 pub(super) const NULL: c_int = 5;
 
 /// `SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS`
-pub(super) const FUNCTION_FLAGS: c_int = 0x01 | 0x800 | 0x20_0000;
+pub(super) const PURE: c_int = 0x01 | 0x800 | 0x20_0000;
+/// `SQLITE_UTF8 | SQLITE_DIRECTONLY`: not in views, triggers and the like, which somebody else may have written.
+pub(super) const DIRECT: c_int = 0x01 | 0x8_0000;
 
 const UTF8: c_uchar = 1;
 
@@ -181,6 +183,7 @@ routines! {
     raw_set_auxdata = 92: fn(context: *mut RawContext, argument: c_int, data: *mut c_void, free: Destructor);
     raw_value_blob = 102: fn(value: *mut RawValue) -> *const u8;
     raw_value_bytes = 103: fn(value: *mut RawValue) -> c_int;
+    raw_value_double = 105: fn(value: *mut RawValue) -> f64;
     raw_value_int64 = 107: fn(value: *mut RawValue) -> i64;
     raw_value_text = 109: fn(value: *mut RawValue) -> *const u8;
     raw_value_type = 113: fn(value: *mut RawValue) -> c_int;
@@ -278,6 +281,7 @@ impl Api {
         database: *mut Database,
         name: &'static std::ffi::CStr,
         arguments: c_int,
+        flags: c_int,
         callbacks: (Option<Callback>, Option<Callback>, Option<FinalCallback>),
     ) -> c_int {
         let (function, step, finish) = callbacks;
@@ -287,7 +291,7 @@ impl Api {
                 database,
                 name.as_ptr(),
                 arguments,
-                FUNCTION_FLAGS,
+                flags,
                 ptr::null_mut(),
                 function,
                 step,
@@ -335,7 +339,7 @@ impl<'call> Value<'call> {
         unsafe { self.api.raw_value_int64(self.raw) }
     }
 
-    /// The bytes of a BLOB. Valid until the value is converted, which [`Value`] never does to a BLOB.
+    /// The bytes of a BLOB. Valid until the value is converted, which [`Value`] never does to a BLOB, nor to a TEXT again.
     #[inline]
     pub(super) fn blob(self) -> &'call [u8] {
         // SAFETY: `raw` is a live value; the size is asked for after the pointer, as SQLite demands.
@@ -345,14 +349,24 @@ impl<'call> Value<'call> {
         }
     }
 
-    /// A TEXT as UTF-8. `SQLite` does not check that it is; other bytes become U+FFFD.
-    pub(super) fn text(self) -> String {
-        // SAFETY: as in `blob`; the copy is made before anything else is asked of the value.
-        let bytes = unsafe {
+    pub(super) fn float(self) -> f64 {
+        // SAFETY: `raw` is a live value of this library.
+        unsafe { self.api.raw_value_double(self.raw) }
+    }
+
+    /// The bytes of a TEXT, as UTF-8; `SQLite` does not check that they are. Valid as those of [`Value::blob`].
+    #[inline]
+    pub(super) fn utf8(self) -> &'call [u8] {
+        // SAFETY: as in `blob`.
+        unsafe {
             let start = self.api.raw_value_text(self.raw);
             self.bytes(start)
-        };
-        String::from_utf8_lossy(bytes).into_owned()
+        }
+    }
+
+    /// A TEXT; what is not UTF-8 becomes U+FFFD.
+    pub(super) fn text(self) -> String {
+        String::from_utf8_lossy(self.utf8()).into_owned()
     }
 
     #[inline]

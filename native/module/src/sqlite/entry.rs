@@ -6,8 +6,11 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::panic::catch_unwind;
 
-use super::api::{Api, Callback, Context, Database, ERROR, FinalCallback, MIN_VERSION, OK, Routines};
+use super::api::{
+    Api, Callback, Context, DIRECT, Database, ERROR, FinalCallback, MIN_VERSION, OK, PURE, Routines,
+};
 use super::callback::{Arguments, Scalar, SqlResult, finish, scalar, step};
+use super::collect::{CollectKey, CollectPair};
 use super::distance::{Cosine, Distance, Hamming, L1, L2};
 use super::nearest::Nearest;
 use super::rows::KvRows;
@@ -42,8 +45,8 @@ pub(super) unsafe extern "C" fn sqlite3_native_init(
     ERROR
 }
 
-/// One SQL function: name, number of arguments, callbacks.
-type Function = (&'static CStr, c_int, (Option<Callback>, Option<Callback>, Option<FinalCallback>));
+/// One SQL function: name, number of arguments, flags, callbacks.
+type Function = (&'static CStr, c_int, c_int, (Option<Callback>, Option<Callback>, Option<FinalCallback>));
 
 unsafe fn register(api: Api, database: *mut Database, routines: *const Routines) -> Result<(), String> {
     let version = api.libversion_number();
@@ -70,9 +73,9 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
             ));
         }
     };
-    for (name, arguments, callbacks) in functions {
+    for (name, arguments, flags, callbacks) in functions {
         // SAFETY: the connection is open and belongs to the library of this slot.
-        let status = unsafe { api.create_function(database, name, arguments, callbacks) };
+        let status = unsafe { api.create_function(database, name, arguments, flags, callbacks) };
         if status != OK {
             return Err(format!(
                 "kohakuvault: SQLite error {status} while registering {}",
@@ -90,17 +93,19 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
     Ok(())
 }
 
-fn functions<const SLOT: usize>() -> [Function; 6] {
+fn functions<const SLOT: usize>() -> [Function; 8] {
     fn plain<F: Scalar, const SLOT: usize>() -> (Option<Callback>, Option<Callback>, Option<FinalCallback>) {
         (Some(scalar::<F, SLOT>()), None, None)
     }
     [
-        (c"kv_version", 0, plain::<Version, SLOT>()),
-        (c"kv_cosine_distance", 2, plain::<Distance<Cosine>, SLOT>()),
-        (c"kv_l2_distance", 2, plain::<Distance<L2>, SLOT>()),
-        (c"kv_l1_distance", 2, plain::<Distance<L1>, SLOT>()),
-        (c"kv_hamming_distance", 2, plain::<Distance<Hamming>, SLOT>()),
-        (c"kv_nearest", 5, (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()))),
+        (c"kv_version", 0, PURE, plain::<Version, SLOT>()),
+        (c"kv_cosine_distance", 2, PURE, plain::<Distance<Cosine>, SLOT>()),
+        (c"kv_l2_distance", 2, PURE, plain::<Distance<L2>, SLOT>()),
+        (c"kv_l1_distance", 2, PURE, plain::<Distance<L1>, SLOT>()),
+        (c"kv_hamming_distance", 2, PURE, plain::<Distance<Hamming>, SLOT>()),
+        (c"kv_nearest", 5, PURE, (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()))),
+        (c"kv_collect", 2, DIRECT, plain::<CollectKey, SLOT>()),
+        (c"kv_collect", 3, DIRECT, plain::<CollectPair, SLOT>()),
     ]
 }
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod callback;
+mod collect;
 mod distance;
 mod entry;
 mod nearest;
