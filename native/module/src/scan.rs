@@ -67,8 +67,10 @@ impl Scan {
     /// Exchanges what was collected so far for `page`, an empty one; the next page may be larger.
     pub(crate) fn take(&self, page: &mut Page) {
         let mut filling = lock(&self.filling);
-        filling.rows = filling.rows.saturating_mul(4).min(filling.most);
         std::mem::swap(&mut filling.page, page);
+        if !page.is_empty() {
+            filling.rows = filling.rows.saturating_mul(4).min(filling.most);
+        }
     }
 }
 

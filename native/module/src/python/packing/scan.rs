@@ -120,7 +120,12 @@ impl PageScan {
         };
         Ok(match unpacked {
             None => Entry::Left(object(py, key, "key")?, object(py, value, "value")?),
-            Some(value) if self.form == Form::Values => Entry::Read(value),
+            Some(value) if self.form == Form::Values => {
+                if let Cell::Text(text) = key {
+                    utf8(py, text, "key")?;
+                }
+                Entry::Read(value)
+            }
             Some(value) => Entry::Read(PyTuple::new(py, [object(py, key, "key")?, value])?.into_any()),
         })
     }
@@ -133,17 +138,16 @@ fn object<'py>(py: Python<'py>, cell: Cell<'_>, what: &str) -> PyResult<Bound<'p
         Cell::Null => py.None().into_bound(py),
         Cell::Int(number) => number.into_pyobject(py)?.into_any(),
         Cell::Float(number) => PyFloat::new(py, number).into_any(),
-        Cell::Text(text) => match str::from_utf8(text) {
-            Ok(text) => PyString::new(py, text).into_any(),
-            Err(error) => {
-                let text = short(&PyBytes::new(py, text));
-                return Err(corrupt(
-                    py,
-                    format!("stored {what} {text} is a text that is not valid UTF-8: {error}"),
-                ));
-            }
-        },
+        Cell::Text(text) => PyString::new(py, utf8(py, text, what)?).into_any(),
         Cell::Blob(blob) => PyBytes::new(py, blob).into_any(),
+    })
+}
+
+#[inline]
+fn utf8<'text>(py: Python<'_>, text: &'text [u8], what: &str) -> PyResult<&'text str> {
+    str::from_utf8(text).map_err(|error| {
+        let text = short(&PyBytes::new(py, text));
+        corrupt(py, format!("stored {what} {text} is a text that is not valid UTF-8: {error}"))
     })
 }
 
