@@ -408,7 +408,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return a view of the keys, in the order of insertion.
 
         With ``prefix`` or ``limit``, an iterator over the first ``limit`` keys, those that begin with ``prefix`` in
-        the order of keys. (``batch_size`` has no effect: rows are read one by one.)
+        the order of keys. (``batch_size`` has no effect.)
         """
         if prefix is None and limit is None:
             return Keys(self)
