@@ -4,9 +4,9 @@ The same file is a SQLite extension (entry point ``sqlite3_native_init``) with t
 ``kv_version()``, ``kv_cosine_distance(a, b)``, ``kv_l2_distance(a, b)``, ``kv_l1_distance(a, b)``,
 ``kv_hamming_distance(a, b)``, the aggregate ``kv_nearest(key, vector, query, k, metric)``, the table-valued
 function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
-:func:`pack_rows` or :func:`pack_keys` made, and ``kv_wal_index(token)``, for :class:`ReadCache`. The functions
-``*_distance`` and :class:`NearestAggregate` do the same through ``create_function`` and ``create_aggregate``, which
-cannot make a table.
+:func:`pack_rows` or :func:`pack_keys` made, ``kv_collect`` for :class:`PageScan`, and ``kv_wal_index(token)`` for
+:class:`ReadCache`. The functions ``*_distance`` and :class:`NearestAggregate` do the same through
+``create_function`` and ``create_aggregate``, which cannot make a table.
 
 All packed numbers are little-endian. Everything here may be used from several threads at once.
 """
@@ -260,6 +260,42 @@ def pack_keys(keys: Iterator[Any], size: int) -> bytes | None:
 
     Raises as :func:`check_key`. Call again, with the same iterator, for the rest.
     """
+
+@final
+class PageScan:
+    """Keys, values or both of a query's rows, collected by the SQL function ``kv_collect`` and taken page by page.
+
+    ``kv_collect(token, key, value)``, or without ``value`` for ``"keys"``, is to be the condition of a query on every
+    SQLite library of this process that has loaded this file. It lets through the row with which a page is full; take
+    the page before the query goes on.
+
+    Parameters
+    ----------
+    form
+        ``"keys"``, ``"values"`` or ``"items"``: what :meth:`take` returns.
+    rows, most
+        The number of rows of the first page, and of those that come later: each has up to four times as many as the
+        one before.
+    size
+        The bytes of keys and values with which a page is full too.
+    """
+
+    def __new__(cls, form: Literal["keys", "values", "items"], rows: int, most: int, size: int) -> PageScan: ...
+    @property
+    def token(self) -> int:
+        """What ``kv_collect`` knows this by, as long as it lives."""
+
+    def take(self) -> tuple[list[Any], tuple[Any, Any] | None] | None:
+        """The next entries that were collected; None when there are none. Call again for the rest of a page.
+
+        The second is a key and what is stored as its value, which follow the entries and which are left to the caller:
+        the value is damaged, a pickle, or of a kind that :func:`unpack` alone knows.
+
+        Raises
+        ------
+        CorruptValue
+            for a key that is no text, when the entries before it were taken.
+        """
 
 def unpack(data: Buffer, allow_pickle: bool = False) -> Any:
     """Return the value that :func:`pack` made ``data`` from.

@@ -27,7 +27,7 @@ from typing import Any, Literal
 from . import _native
 from .errors import ExtensionUnavailable, InvalidArgument
 
-__all__ = ["Rung", "attach", "auto_extension", "best_rung", "has_functions", "has_rows", "open_with"]
+__all__ = ["Rung", "attach", "auto_extension", "best_rung", "has_collect", "has_functions", "has_rows", "open_with"]
 
 Rung = Literal["load_extension", "auto_extension", "create_function"]
 RUNGS: tuple[Rung, ...] = ("load_extension", "auto_extension", "create_function")
@@ -86,6 +86,16 @@ def has_rows(connection: Any) -> bool:
     except Exception:  # noqa: BLE001 ("no such table", in a class of the driver's own)
         return False
     return bool(row[0] == _native.__version__)
+
+
+def has_collect(connection: Any) -> bool:
+    """Whether ``kv_collect`` of the driver's ``connection`` reaches this process's scans: it is of this very file."""
+    scan = _native.PageScan("keys", 1, 1, 1)
+    try:
+        connection.execute("SELECT kv_collect(?, 1)", (scan.token,)).fetchone()
+    except Exception:  # noqa: BLE001 ("no such function", in a class of the driver's own)
+        return False
+    return scan.take() == ([1], None)
 
 
 def attach(connection: Any, rung: Rung | None = None) -> Rung:

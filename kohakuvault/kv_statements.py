@@ -14,16 +14,21 @@ from sqlalchemy import (
     LargeBinary,
     ScalarSelect,
     Table,
+    TableClause,
     TableValuedAlias,
     and_,
     bindparam,
+    column,
     delete,
     func,
+    literal_column,
     or_,
     select,
     update,
 )
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import UserDefinedType
 
 from .orm.types import Key, Packed
@@ -42,6 +47,18 @@ class _AsItIs(UserDefinedType[Any]):
 
     def get_col_spec(self, **kw: Any) -> str:
         raise NotImplementedError("only for bind parameters")
+
+
+class _ByRowid(TableClause):
+    """A table of SQLite that is read in the order of its rows, whatever indexes it has."""
+
+    inherit_cache = False
+
+
+@compiles(_ByRowid)
+def _not_indexed(table: _ByRowid, compiler: SQLCompiler, **options: Any) -> str:
+    text: str = compiler.visit_table(table, **options)  # type: ignore[no-untyped-call]
+    return f"{text} NOT INDEXED" if options.get("asfrom") else text
 
 
 class KVStatements:
@@ -94,7 +111,9 @@ class KVStatements:
 
     @cached_property
     def _live(self) -> ColumnElement[bool]:
-        expires_at = self._table.c.expires_at
+        return self._is_live(self._table.c.expires_at)
+
+    def _is_live(self, expires_at: ColumnElement[Any]) -> ColumnElement[bool]:
         return or_(expires_at.is_(None), expires_at > self._now)
 
     # -- one entry -----------------------------------------------------------------------------
@@ -281,27 +300,55 @@ class KVStatements:
         reverse: bool = False,
         values: bool = True,
         limit: bool = False,
+        collect: bool = False,
     ) -> Statement:
         """Select the order's column, key and value, in the order of ids (insertion) or keys.
 
         From or after ``low``, before ``high``; the values are those that are there of low, high, now and limit.
+
+        With ``collect``, instead, give the keys and values to a PageScan, and select the order's column of each row
+        with which a page is full; with ``limit`` stop there. The values are low, high, now and the PageScan's token.
         """
 
         def build() -> Statement:
-            column = self._table.c[order]
-            columns = [column, self._table.c.key, *([self._table.c.value] if values else [])]
-            rows = select(*columns).where(self._live).order_by(column.desc() if reverse else column)
-            bound = {name: bindparam(name, type_=column.type) for name in ("low", "high")}
+            by_rowid = collect and order == "id"
+            source = self._by_rowid if by_rowid else self._table.c
+            mark = source[order]
+            columns = [source["key"], *([source["value"]] if values else [])]
+            if by_rowid:
+                columns = [self._collect(*columns)]
+            rows = select(mark.label("mark"), *columns).where(self._is_live(source["expires_at"]))
+            rows = rows.order_by(mark.desc() if reverse else mark)
+            bound = {name: bindparam(name, type_=mark.type) for name in ("low", "high")}
             if low:
-                rows = rows.where(column >= bound["low"] if low == "from" else column > bound["low"])
+                rows = rows.where(mark >= bound["low"] if low == "from" else mark > bound["low"])
             if high:
-                rows = rows.where(column < bound["high"])
+                rows = rows.where(mark < bound["high"])
             names = [*(["low"] if low else []), *(["high"] if high else []), "now"]
+            if collect:
+                # Without its LIMIT the query inside would be merged with the one around it, whose conditions and rows
+                # have no order.
+                last, *inner = rows.limit(literal_column("-1")).subquery().c
+                full = select(last).where(inner[0] if by_rowid else self._collect(*inner))
+                return self._statement(full.limit(literal_column("1")) if limit else full, *names, "token")
             if not limit:
                 return self._statement(rows, *names)
             return self._statement(rows.limit(bindparam("limit", type_=Integer())), *names, "limit")
 
-        return self._made(("scan", order, low, high, reverse, values, limit), build)
+        return self._made(("scan", order, low, high, reverse, values, limit, collect), build)
+
+    @cached_property
+    def _by_rowid(self) -> dict[str, ColumnElement[Any]]:
+        """Columns to collect from before the query's order is made, which costs less: rows are in that order."""
+        columns = {column.key: column.name for column in self._table.c}
+        source = _ByRowid(
+            self._table.name, *(column(each.name, each.type) for each in self._table.c), schema=self._table.schema
+        )
+        return {key: source.c[name] for key, name in columns.items()}
+
+    @staticmethod
+    def _collect(*columns: ColumnElement[Any]) -> ColumnElement[Any]:
+        return func.kv_collect(bindparam("token", type_=Integer()), *columns, type_=Integer()).label("is_full")
 
     def delete_range(self, *, low: bool, high: bool) -> Statement:
         """Delete from ``low`` on, up to ``high`` exclusive."""

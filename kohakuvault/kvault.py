@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import operator
 from collections.abc import (
-    Callable,
     ItemsView,
     Iterable,
     Iterator,
@@ -30,7 +29,7 @@ from .errors import InvalidArgument, NotFound, StreamLost, UnsupportedType
 from .expiry import TimeToLive, deadline, is_over
 from .kv_many import delete_many, get_many, pair, put_many, put_stored
 from .kv_options import refuse_unknown
-from .kv_scan import Items, Keys, KVScan, Values, prefix_bounds
+from .kv_scan import Form, Items, Keys, KVScan, Values, prefix_bounds
 from .kv_statements import KVStatements, Order, kv_statements
 from .lending import DriverCursor
 from .maintenance import Problem, maintenance_of
@@ -101,7 +100,8 @@ class KVault(Container, MutableMapping[Any, Any]):
     As rows: ``entity``, the mapped class.
 
     A value comes back equal and of the type that went in. What is read is a copy: change it and assign it
-    again. Iterating reads pages of rows, so entries added or removed meanwhile may or may not be seen.
+    again. Iterating is lazy and gives one state, that of its beginning, where the database has such; see
+    ``docs/kvault.md``.
 
     Thread-safe. Several processes may use one table.
 
@@ -202,7 +202,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         if type(value) is not ChunkedBytes:
             return value
         try:
-            return self._streams.whole(value)
+            return self._join(value)
         except StreamLost:
             # Replaced or removed since the entry was read.
             return self[key]
@@ -216,14 +216,17 @@ class KVault(Container, MutableMapping[Any, Any]):
         if type(value) is not ChunkedBytes:
             return value
         try:
-            return self._streams.whole(value)
+            return self._join(value)
         except StreamLost:
             return self.get(key, default)
 
     def _unpack(self, packed: Any, cursor: DriverCursor) -> Any:
         """Return the value that is stored as ``packed``, which was read by ``cursor``."""
         value = self._value_of(packed)
-        return value if type(value) is not ChunkedBytes else self._streams.whole(value, cursor)
+        return value if type(value) is not ChunkedBytes else self._join(value, cursor)
+
+    def _join(self, value: ChunkedBytes, cursor: DriverCursor | None = None) -> bytes:
+        return self._streams.whole(value, cursor)
 
     def __contains__(self, key: Any) -> bool:
         if self._writes.waiting and (entry := self._waiting(key)) is not None:
@@ -530,8 +533,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         wanted = list(keys)
         with self._settled.reading() as cursor:
             values = get_many(cursor, self._sql, wanted, default, time())
-            streams = self._streams
-            return [value if type(value) is not ChunkedBytes else streams.whole(value, cursor) for value in values]
+            return [value if type(value) is not ChunkedBytes else self._join(value, cursor) for value in values]
 
     def delete_many(self, keys: Iterable[Any]) -> int:
         """Remove ``keys``, all at once; return how many of them were there."""
@@ -558,10 +560,10 @@ class KVault(Container, MutableMapping[Any, Any]):
     # -- in insertion order --------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
-        return self._keys("id")
+        return self._scan("keys", "id")
 
     def __reversed__(self) -> Iterator[Any]:
-        return self._keys("id", reverse=True)
+        return self._scan("keys", "id", reverse=True)
 
     @overload
     def keys(self) -> KeysView[Any]: ...
@@ -575,11 +577,11 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return a view of the keys, in the order of insertion.
 
         With ``prefix`` or ``limit``, an iterator over the first ``limit`` keys, those that begin with ``prefix`` in
-        the order of keys. (``batch_size`` has no effect: rows are read one by one.)
+        the order of keys. (``batch_size`` has no effect.)
         """
         if prefix is None and limit is None:
             return Keys(self)
-        return self._some(self._keys, prefix, limit)
+        return self._some("keys", prefix, limit)
 
     @overload
     def values(self) -> ValuesView[Any]: ...
@@ -595,7 +597,7 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return a view of the values, or an iterator over some; see :meth:`keys`."""
         if prefix is None and limit is None:
             return Values(self)
-        return (value for _, value in self._some(self._items, prefix, limit))
+        return self._some("values", prefix, limit)
 
     @overload
     def items(self) -> ItemsView[Any, Any]: ...
@@ -611,37 +613,25 @@ class KVault(Container, MutableMapping[Any, Any]):
         """Return a view of the ``(key, value)`` pairs, or an iterator over some; see :meth:`keys`."""
         if prefix is None and limit is None:
             return Items(self)
-        return self._some(self._items, prefix, limit)
+        return self._some("items", prefix, limit)
 
     def copy(self) -> dict[Any, Any]:
         """Return all entries as a ``dict``."""
         return dict(self.items())
 
-    @staticmethod
-    def _some(entries: Callable[..., Iterator[Any]], prefix: str | bytes | None, limit: int | None) -> Iterator[Any]:
+    def _some(self, form: Form, prefix: str | bytes | None, limit: int | None) -> Iterator[Any]:
         if limit is not None and operator.index(limit) < 0:
             raise InvalidArgument(f"limit={limit}: expected zero or more, or None for all")
-        chosen = entries("id") if prefix is None else entries("key", *prefix_bounds(prefix))
+        chosen = self._scan(form, "id") if prefix is None else self._scan(form, "key", *prefix_bounds(prefix))
         return islice(chosen, limit)
 
-    def _keys(self, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False) -> Iterator[Any]:
-        decode = self._sql.key
-        scan = KVScan(self._sql, order, time(), low, high, reverse, values=False)
+    def _scan(
+        self, form: Form, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False
+    ) -> Iterator[Any]:
+        scan = KVScan(self._sql, self._join, form, order, time(), low, high, reverse)
         with self._settled.scanning(scan) as batches:
-            for rows in batches:
-                for _, key in rows:
-                    yield decode(key)
-
-    def _items(
-        self, order: Order, low: Any = None, high: Any = None, *, reverse: bool = False
-    ) -> Iterator[tuple[Any, Any]]:
-        decode, unpack = self._sql.key, self._value_of
-        scan = KVScan(self._sql, order, time(), low, high, reverse)
-        with self._settled.scanning(scan) as batches:
-            for rows in batches:
-                for _, key, packed in rows:
-                    value = unpack(packed)
-                    yield decode(key), value if type(value) is not ChunkedBytes else self._streams.whole(value)
+            for entries in batches:
+                yield from entries
 
     # -- in the order of keys ------------------------------------------------------------------
 
@@ -655,11 +645,11 @@ class KVault(Container, MutableMapping[Any, Any]):
         >>> list(kv.range("a", "c")), list(kv.range("b", reverse=True))
         ([('a', 1), ('b', 2)], [('c', 3), ('b', 2)])
         """
-        return self._items("key", low, high, reverse=reverse)
+        return self._scan("items", "key", low, high, reverse=reverse)
 
     def prefix(self, prefix: str | bytes, *, reverse: bool = False) -> Iterator[tuple[Any, Any]]:
         """Iterate over the entries whose key begins with ``prefix``, of its type, in the order of keys."""
-        return self._items("key", *prefix_bounds(prefix), reverse=reverse)
+        return self._scan("items", "key", *prefix_bounds(prefix), reverse=reverse)
 
     def first(self) -> tuple[Any, Any]:
         """Return the ``(key, value)`` of the smallest key; :class:`NotFound` if there is none."""

@@ -21,7 +21,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from .engine import installed
 from .errors import DatabaseBusy, DriverError, KohakuVaultError, SchemaMismatch, translate
-from .extension import attach, has_functions, has_rows
+from .extension import attach, has_collect, has_functions, has_rows
 from .known import forget
 from .statements import Statement
 
@@ -39,7 +39,7 @@ class DriverCursor:
         The SQLAlchemy Connection whose transaction the statements are part of; None where each is its own.
     """
 
-    __slots__ = ("_engine", "_error", "_has_rows", "connection", "cursor", "owner", "transaction")
+    __slots__ = ("_collects", "_engine", "_error", "_has_rows", "connection", "cursor", "owner", "transaction")
 
     def __init__(
         self, connection: Any, engine: Engine, *, owner: Any = None, transaction: Connection | None = None
@@ -52,6 +52,7 @@ class DriverCursor:
         self._engine = engine
         self._error = engine.dialect.dbapi.Error
         self._has_rows = False
+        self._collects: bool | None = None
 
     @property
     def has_rows(self) -> bool:
@@ -59,6 +60,13 @@ class DriverCursor:
         if not self._has_rows and self._engine.dialect.name == "sqlite":
             self._has_rows = has_rows(self.connection)
         return self._has_rows
+
+    @property
+    def collects(self) -> bool:
+        """Whether statements may use ``kv_collect``: SQLite, on a connection with the native extension."""
+        if self._collects is None:
+            self._collects = self._engine.dialect.name == "sqlite" and has_collect(self.connection)
+        return self._collects
 
     def one(self, statement: Statement, *values: Any) -> Any:
         """Run and return the first row, or None."""

@@ -239,6 +239,28 @@ def test_rows_of_several_libraries_are_read_interleaved(tmp_path):
     assert run(program, tmp_path, *DRIVERS) == "ok\n"
 
 
+def test_dicts_of_several_libraries_are_iterated_over_interleaved(tmp_path):
+    program = """
+        vaults = [KVault(create_engine(f"{directory}/{driver}.db", driver=driver)) for driver in drivers]
+        for number, kv in enumerate(vaults):
+            kv.update((n, (number, str(n))) for n in range(5000))
+        for order in (lambda kv: kv.items(), lambda kv: kv.range(), lambda kv: kv.items()):
+            for n, entries in enumerate(zip(*map(order, vaults), strict=True)):
+                assert entries == tuple((n, (number, str(n))) for number in range(len(vaults)))
+            assert n == 4999
+
+        def iterate(kv, number):
+            for _ in range(20):
+                assert list(kv.values()) == [(number, str(n)) for n in range(5000)]
+
+        threads = [threading.Thread(target=iterate, args=(kv, n)) for n, kv in enumerate(vaults)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        print("done")
+    """
+    assert run(program, tmp_path, *DRIVERS) == "done\n"
+
+
 def test_errors_stay_in_the_library_that_they_came_from(tmp_path):
     program = """
         connections = [made(driver)[0].raw_connection() for driver in drivers]

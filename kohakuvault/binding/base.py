@@ -87,7 +87,7 @@ class Binding(ABC):
 
     @abstractmethod
     def scanning(self, scan: Scan) -> AbstractContextManager[Iterator[Iterable[Any]]]:
-        """Return a context with the rows of ``scan``, in batches. Anything may run between two rows.
+        """Return a context with the entries of ``scan``, in batches. Anything may run between two entries.
 
         All rows are of one state where a connection of its own can hold that: on PostgreSQL, and on SQLite files in
         WAL mode. Inside a transaction, and elsewhere, they are read page by page: what is changed meanwhile may be

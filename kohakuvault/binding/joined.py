@@ -65,7 +65,7 @@ class JoinedBinding(Binding):
     @contextmanager
     def scanning(self, scan: Scan) -> Iterator[Iterator[Iterable[Any]]]:
         scan.bound(self.all)
-        yield pages(scan, self.all)
+        yield pages(scan, self.reading)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

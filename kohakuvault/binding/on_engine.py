@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import engine as engines
 from ..errors import InvalidArgument
 from ..lending import DriverCursor, lender_for, translated_errors
-from ..scanning import Scan, pages
+from ..scanning import Scan, pages, streamed
 from ..statements import Statement
 from .base import Binding, Waits, begun, in_autocommit, refuse_write, require_one_state, savepoint
 
@@ -149,21 +149,36 @@ class EngineBinding(Binding):
             self._lender.give(cursor)
 
     @contextmanager
+    def _borrowed(self) -> Iterator[DriverCursor]:
+        """Return a context with a cursor for one statement, of the transaction that is open now if there is one."""
+        held = self._held.cursor
+        if held is not None:
+            yield held
+            return
+        cursor = self._lender.take()
+        try:
+            yield cursor
+        finally:
+            self._lender.give(cursor)
+
+    @contextmanager
     def scanning(self, scan: Scan) -> Iterator[Iterator[Iterable[Any]]]:
         cursor = None if self._held.cursor is not None else self._lender.take_for_scan()
         if cursor is None:
-            # Through `all` each time: the scan may outlive the transaction that it began in.
+            # Borrowed for each page: the scan may outlive the transaction that it began in.
             scan.bound(self.all)
-            yield pages(scan, self.all)
+            yield pages(scan, self._borrowed)
             return
         try:
             with translated_errors(self.engine):
                 if self.dialect.name == "sqlite":
                     # One statement sees one state for as long as its rows are fetched, and keeps none of them.
-                    yield iter((cursor.stream(*scan.whole()),))
+                    scan.beside(DriverCursor(cursor.connection, self.engine))
+                    yield streamed(scan, cursor)
                 else:
+                    scan.beside(cursor)
                     with begun(cursor, self._begin_read):
-                        yield pages(scan, cursor.all)
+                        yield pages(scan, lambda: nullcontext(cursor))
         finally:
             cursor.renew()
             self._lender.give(cursor)

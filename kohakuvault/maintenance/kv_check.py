@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Index, Integer, MetaData, Table, UniqueConstraint, bindparam, func, inspect, select
 from sqlalchemy.exc import NoSuchTableError
 
+from .._native import PageScan
 from ..binding import Binding
 from ..errors import CorruptValue, DatabaseBusy, DriverError, KohakuVaultError, ReadOnlyDatabase, SchemaMismatch
 from ..kv_statements import KVStatements
-from ..lending import translated_errors
-from ..scanning import Run
+from ..lending import DriverCursor, translated_errors
+from ..scanning import Batches, Run
 from ..schema import record_problem, renew_record
 from ..statements import Statement
 from ..streams import Streams
@@ -214,10 +215,10 @@ class _Rows:
     table: Table
     last: int | None = field(default=None, init=False)
 
-    def whole(self) -> tuple[Statement, Sequence[Any]]:
+    def whole(self, token: int | None = None) -> tuple[Statement, Sequence[Any]]:
         return self._statement(self._select()), ()
 
-    def page(self, mark: Any, size: int) -> tuple[Statement, Sequence[Any]]:
+    def page(self, mark: Any, size: int | None = None, token: int | None = None) -> tuple[Statement, Sequence[Any]]:
         rows = self._select().limit(bindparam("limit", type_=Integer()))
         names, values = ["limit"], [size]
         for name, value in (("after", mark), ("last", self.last)):
@@ -227,6 +228,18 @@ class _Rows:
                 names.append(name)
                 values.append(value)
         return self._statement(rows, *names), values
+
+    def beside(self, cursor: DriverCursor) -> None:
+        pass
+
+    def entries(self, rows: Iterable[Any]) -> Iterable[Any]:
+        return rows
+
+    def collector(self) -> None:
+        return None
+
+    def collected(self, collector: PageScan) -> Batches:
+        return iter(())
 
     def bound(self, run: Run) -> None:
         ((self.last,),) = run(self._statement(select(func.max(self.table.c.id))))

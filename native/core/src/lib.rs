@@ -1,5 +1,5 @@
 //! The parts of `KohakuVault` that know neither Python nor `SQLite`: vector distances, the k nearest
-//! rows, the dtype grammar, the layout of packed blocks and the encodings of packed values.
+//! rows, the dtype grammar, the layout of packed blocks, the encodings of packed values and buffers of rows.
 //!
 //! Both faces of the shared library (Python module, `SQLite` extension) are thin layers over this crate, so
 //! a distance or an ordering is the same whichever way it was asked for.
@@ -22,6 +22,7 @@ pub mod dtype;
 pub mod half;
 pub mod kernels;
 pub mod packing;
+pub mod page;
 pub mod ranking;
 pub mod rows;
 pub mod second_chance;

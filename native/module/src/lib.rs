@@ -2,6 +2,7 @@
 //! extension. Both are thin layers over `kohakuvault_core`; being one file, they share its code and statics.
 
 mod python;
+mod scan;
 mod sqlite;
 
 /// The Python module.
@@ -28,6 +29,8 @@ mod _native {
     use crate::python::packing::kv_key::check_key;
     #[pymodule_export]
     use crate::python::packing::rows::{pack_keys, pack_rows};
+    #[pymodule_export]
+    use crate::python::packing::scan::PageScan;
 
     #[pymodule_export]
     use crate::python::read_cache::ReadCache;

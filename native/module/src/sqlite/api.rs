@@ -193,6 +193,7 @@ routines! {
     raw_step = 94: fn(statement: *mut RawStatement) -> c_int;
     raw_value_blob = 102: fn(value: *mut RawValue) -> *const u8;
     raw_value_bytes = 103: fn(value: *mut RawValue) -> c_int;
+    raw_value_double = 105: fn(value: *mut RawValue) -> f64;
     raw_value_int64 = 107: fn(value: *mut RawValue) -> i64;
     raw_value_text = 109: fn(value: *mut RawValue) -> *const u8;
     raw_value_type = 113: fn(value: *mut RawValue) -> c_int;
@@ -356,7 +357,7 @@ impl<'call> Value<'call> {
         unsafe { self.api.raw_value_int64(self.raw) }
     }
 
-    /// The bytes of a BLOB. Valid until the value is converted, which [`Value`] never does to a BLOB.
+    /// The bytes of a BLOB. Valid until the value is converted, which [`Value`] never does to a BLOB, nor to a TEXT again.
     #[inline]
     pub(super) fn blob(self) -> &'call [u8] {
         // SAFETY: `raw` is a live value; the size is asked for after the pointer, as SQLite demands.
@@ -366,14 +367,24 @@ impl<'call> Value<'call> {
         }
     }
 
-    /// A TEXT as UTF-8. `SQLite` does not check that it is; other bytes become U+FFFD.
-    pub(super) fn text(self) -> String {
-        // SAFETY: as in `blob`; the copy is made before anything else is asked of the value.
-        let bytes = unsafe {
+    pub(super) fn float(self) -> f64 {
+        // SAFETY: `raw` is a live value of this library.
+        unsafe { self.api.raw_value_double(self.raw) }
+    }
+
+    /// The bytes of a TEXT, as UTF-8; `SQLite` does not check that they are. Valid as those of [`Value::blob`].
+    #[inline]
+    pub(super) fn utf8(self) -> &'call [u8] {
+        // SAFETY: as in `blob`.
+        unsafe {
             let start = self.api.raw_value_text(self.raw);
             self.bytes(start)
-        };
-        String::from_utf8_lossy(bytes).into_owned()
+        }
+    }
+
+    /// A TEXT; what is not UTF-8 becomes U+FFFD.
+    pub(super) fn text(self) -> String {
+        String::from_utf8_lossy(self.utf8()).into_owned()
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use super::api::{
     Api, Callback, Context, DIRECT, Database, ERROR, FinalCallback, MIN_VERSION, OK, PURE, Routines,
 };
 use super::callback::{Arguments, Scalar, SqlResult, finish, scalar, step};
+use super::collect::{CollectKey, CollectPair};
 use super::distance::{Cosine, Distance, Hamming, L1, L2};
 use super::nearest::Nearest;
 use super::rows::KvRows;
@@ -93,7 +94,7 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
     Ok(())
 }
 
-fn functions<const SLOT: usize>() -> [Function; 7] {
+fn functions<const SLOT: usize>() -> [Function; 9] {
     fn plain<F: Scalar, const SLOT: usize>() -> (Option<Callback>, Option<Callback>, Option<FinalCallback>) {
         (Some(scalar::<F, SLOT>()), None, None)
     }
@@ -105,6 +106,8 @@ fn functions<const SLOT: usize>() -> [Function; 7] {
         (c"kv_hamming_distance", 2, PURE, plain::<Distance<Hamming>, SLOT>()),
         (c"kv_wal_index", 1, DIRECT, plain::<Find, SLOT>()),
         (c"kv_nearest", 5, PURE, (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()))),
+        (c"kv_collect", 2, DIRECT, plain::<CollectKey, SLOT>()),
+        (c"kv_collect", 3, DIRECT, plain::<CollectPair, SLOT>()),
     ]
 }
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod callback;
+mod collect;
 mod connection;
 mod distance;
 mod entry;

@@ -23,5 +23,6 @@ mod msgpack_writer;
 mod number;
 mod pickle;
 pub(crate) mod rows;
+pub(crate) mod scan;
 mod time;
 mod walk;
