@@ -14,7 +14,7 @@ import peers
 import raw
 from harness import Report, Target, as_fast, in_turns, times_raw
 from kohakuvault import KVault
-from kohakuvault.kv_statements import KVStatements, kv_statements
+from kohakuvault.kv.statements import KVStatements, kv_statements
 from kohakuvault.orm.tables import table_of
 from kohakuvault.packing import pack
 from operations import VALUE, Operations, growth_of_iterating

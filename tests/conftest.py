@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import sqlalchemy
@@ -19,6 +20,27 @@ from kohakuvault import KVault
 DATABASES = ("sqlite", "postgresql")
 
 _schema_numbers = itertools.count()
+
+
+class Clock:
+    """The time that KVault sees while it is :func:`told <clock_told>`: it passes when somebody says so."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def clock_told(now: float) -> Iterator[Clock]:
+    """Stop the clock of everything that expires, but the read cache's."""
+    clock = Clock(now)
+    with ExitStack() as stack:
+        for module in ("base", "entries", "expiry", "order", "care"):
+            stack.enter_context(mock.patch(f"kohakuvault.kv.{module}.time", clock))
+        stack.enter_context(mock.patch("kohakuvault.kvault.time", clock))
+        yield clock
 
 
 @pytest.fixture(scope="session")

@@ -5,26 +5,18 @@ from __future__ import annotations
 import math
 import time
 from datetime import timedelta
-from unittest import mock
 
 import pytest
 import sqlalchemy
 
+from conftest import clock_told
 from kohakuvault import InvalidArgument, KVault, NotFound, UnsupportedType
 
 
 @pytest.fixture
 def clock():
     """A clock that goes on when it is told to."""
-
-    class Clock:
-        now = 1_000_000_000.0
-
-        def __call__(self) -> float:
-            return self.now
-
-    clock = Clock()
-    with mock.patch("kohakuvault.kvault.time", clock), mock.patch("kohakuvault.expiry.time", clock):
+    with clock_told(1_000_000_000.0) as clock:
         yield clock
 
 

@@ -276,7 +276,7 @@ def test_the_results_are_the_same(two_vaults, entries, damages, key_damages, row
                     connection.exec_driver_sql(f"UPDATE kv SET {column} = {stored} WHERE id = {place}")
     with pytest.MonkeyPatch.context() as patch:
         for name, number in {"_FIRST": rows, "_MOST": rows * 3, "_BYTES": size}.items():
-            patch.setattr(kohakuvault.kv_scan, name, number)
+            patch.setattr(kohakuvault.kv.scan, name, number)
         collected, plain = (everything(kv) for kv in two_vaults)
     if key_damages:
         # The driver says it in its own words, and for a whole page of rows before any of them is given.

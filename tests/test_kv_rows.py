@@ -335,8 +335,8 @@ def test_the_results_are_the_same(batches, wanted, size):
     ]
     vaults = [KVault(engine) for engine in engines]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kohakuvault.kv_many, "_ROWS", size)
-        patch.setattr(kohakuvault.kv_many, "_KEYS", size)
+        patch.setattr(kohakuvault.kv.many, "_ROWS", size)
+        patch.setattr(kohakuvault.kv.many, "_KEYS", size)
         for kv in vaults:
             for batch in batches:
                 kv.put_many(batch)

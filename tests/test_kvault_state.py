@@ -12,7 +12,6 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +27,7 @@ from hypothesis.stateful import (
 from sqlalchemy.orm import Session
 
 import kohakuvault
+from conftest import clock_told
 from kohakuvault import KVault, create_engine
 from kohakuvault.errors import UnsupportedType
 
@@ -35,17 +35,6 @@ STRESS = bool(os.environ.get("KOHAKUVAULT_STRESS"))
 
 keys = st.sampled_from(["a", b"a", 1, "b", 2, "ß", ""])
 values = st.sampled_from([0, 1, True, None, "text", b"bytes", (1, 2), {"n": [1]}, 2.5, b"x" * 300])
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        # Of the real time, which the read cache looks at.
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class LikeADict(RuleBasedStateMachine):
@@ -57,9 +46,8 @@ class LikeADict(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        self.clock = Clock()
-        for module in ("kvault", "expiry"):
-            self.stack.enter_context(mock.patch(f"kohakuvault.{module}.time", self.clock))
+        # The real time, which the read cache looks at, to begin with.
+        self.clock = self.stack.enter_context(clock_told(time.time()))
         self.bind = self.new_bind()
         self.engine = create_engine(self.bind)
         self.stack.callback(self.engine.dispose)

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from kohakuvault import InvalidArgument, KVault, NotFound, _native, create_engine, extension
+from kohakuvault.kv.read_cache import ReadCache
 from kohakuvault.packing import pack
-from kohakuvault.read_cache import ReadCache
 
 SIZE = 2**20
 

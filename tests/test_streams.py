@@ -598,7 +598,7 @@ def test_another_program_leaves_nothing_either(tmp_path):
 def test_streams_of_every_number_are_found_by_the_triggers(kv, monkeypatch):
     numbers = [0, 1, 0x7FFFFFFF, 0x0000F000, 0x12345678, 0x0FEDCBA9, 0x70000000]
     for number in numbers:
-        monkeypatch.setattr("kohakuvault.streams.secrets.randbits", lambda bits, number=number: number)
+        monkeypatch.setattr("kohakuvault.kv.streams.secrets.randbits", lambda bits, number=number: number)
         put(kv, number)
     assert sorted(stream for stream, _ in kv.binding.all(kv._streams._sql.streams)) == sorted(numbers)
     for left, number in enumerate(numbers, 1):
@@ -609,7 +609,7 @@ def test_streams_of_every_number_are_found_by_the_triggers(kv, monkeypatch):
 
 def test_a_number_that_is_taken_is_not_taken_twice(kv, monkeypatch):
     numbers = iter([5, 5, 5, 6])
-    monkeypatch.setattr("kohakuvault.streams.secrets.randbits", lambda bits: next(numbers))
+    monkeypatch.setattr("kohakuvault.kv.streams.secrets.randbits", lambda bits: next(numbers))
     put(kv)
     put(kv, "other", DATA[::-1])
     assert (kv["file"], kv["other"]) == (DATA, DATA[::-1])

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from typing_extensions import Self
 
-from .errors import InvalidArgument, KohakuVaultError, UnsupportedType
+from ..errors import InvalidArgument, KohakuVaultError, UnsupportedType
+from ..packing import Cbor, Json, MsgPack, Pickle, pack
 from .expiry import TimeToLive, deadline
 from .function_names import name_of
-from .kv_scan import prefix_bounds
-from .packing import Cbor, Json, MsgPack, Pickle, pack
+from .scan import prefix_bounds
 
 if TYPE_CHECKING:
-    from .kvault import KVault
+    from ..kvault import KVault
 
 __all__ = ["Memoized", "memoize"]
 

@@ -12,14 +12,14 @@ from sqlalchemy.exc import NoSuchTableError
 from .._native import PageScan
 from ..binding import Binding
 from ..errors import CorruptValue, DatabaseBusy, DriverError, KohakuVaultError, ReadOnlyDatabase, SchemaMismatch
-from ..kv_statements import KVStatements
 from ..lending import DriverCursor, translated_errors
+from ..maintenance import maintenance_of
+from ..maintenance.base import Maintenance, Problem
 from ..scanning import Batches, Run
 from ..schema import record_problem, renew_record
 from ..statements import Statement
-from ..streams import Streams
-from . import maintenance_of
-from .base import Maintenance, Problem
+from .statements import KVStatements
+from .streams import Streams
 
 __all__ = ["KVCheck"]
 

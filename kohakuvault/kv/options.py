@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import UnknownOption
+from ..errors import UnknownOption
 
 __all__ = ["refuse_unknown"]
 

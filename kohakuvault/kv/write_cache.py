@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from .binding import Binding
-from .errors import InvalidArgument, KohakuVaultError
-from .lending import DriverCursor
+from ..binding import Binding
+from ..errors import InvalidArgument, KohakuVaultError
+from ..lending import DriverCursor
 
 __all__ = ["CacheSettings", "Waiting", "WriteCache"]
 

@@ -19,16 +19,16 @@ from typing import Any, Protocol
 
 from sqlalchemy import Table, inspect, select
 
-from .binding import Binding
-from .errors import CorruptValue, InvalidArgument, NotFound, SchemaMismatch, StreamLost, UnsupportedType
+from ..binding import Binding
+from ..errors import CorruptValue, InvalidArgument, NotFound, SchemaMismatch, StreamLost, UnsupportedType
+from ..known import is_known, remember
+from ..lending import DriverCursor, translated_errors
+from ..orm.chunks import CHUNKED_TAG, TriggerCount, chunk_table, create_triggers
+from ..packing import ChunkedBytes, pack
+from ..schema import lock_schema, open_tables
+from ..statements import Statement
 from .expiry import is_over
-from .known import is_known, remember
-from .kv_statements import KVStatements
-from .lending import DriverCursor, translated_errors
-from .orm.chunks import CHUNKED_TAG, TriggerCount, chunk_table, create_triggers
-from .packing import ChunkedBytes, pack
-from .schema import lock_schema, open_tables
-from .statements import Statement
+from .statements import KVStatements
 from .stream_reader import ChunkReader
 from .stream_source import Reader, Source, opened, whole_number
 from .stream_statements import stream_statements

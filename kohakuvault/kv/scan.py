@@ -7,16 +7,16 @@ from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, S
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._native import PageScan
-from .errors import CorruptValue, UnsupportedType
-from .kv_statements import KVStatements, Order
-from .lending import DriverCursor
-from .packing import ChunkedBytes
-from .scanning import Run
-from .statements import Statement
+from .._native import PageScan
+from ..errors import CorruptValue, UnsupportedType
+from ..lending import DriverCursor
+from ..packing import ChunkedBytes
+from ..scanning import Run
+from ..statements import Statement
+from .statements import KVStatements, Order
 
 if TYPE_CHECKING:
-    from .kvault import KVault
+    from ..kvault import KVault
 
 __all__ = ["Form", "Items", "KVScan", "Keys", "Values", "prefix_bounds"]
 

@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 from time import time
 
-from .errors import CorruptValue, InvalidArgument, UnsupportedType
+from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 
 __all__ = ["TimeToLive", "deadline", "is_over"]
 

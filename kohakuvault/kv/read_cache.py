@@ -13,13 +13,13 @@ from typing import Any
 from sqlalchemy import Table, event
 from sqlalchemy.engine import Engine
 
-from . import _native
-from .binding import Binding
-from .binding.on_engine import EngineBinding
-from .errors import DriverError, ExtensionUnavailable, InvalidArgument
+from .. import _native
+from ..binding import Binding
+from ..binding.on_engine import EngineBinding
+from ..errors import DriverError, ExtensionUnavailable, InvalidArgument
+from ..lending import DetachedLender, DriverCursor, translated_errors
+from ..statements import Statement
 from .expiry import is_over
-from .lending import DetachedLender, DriverCursor, translated_errors
-from .statements import Statement
 
 __all__ = ["ReadCache"]
 

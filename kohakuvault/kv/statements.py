@@ -31,9 +31,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import UserDefinedType
 
-from .orm.types import Key, Packed
-from .packing import pack, unpack
-from .statements import Statement, upsert, upsert_from
+from ..orm.types import Key, Packed
+from ..packing import pack, unpack
+from ..statements import Statement, upsert, upsert_from
 
 __all__ = ["KVStatements", "Order", "kv_statements"]
 

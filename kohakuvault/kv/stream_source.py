@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from .errors import InvalidArgument, KohakuVaultError, ReaderFailed, UnsupportedType
+from ..errors import InvalidArgument, KohakuVaultError, ReaderFailed, UnsupportedType
 
 __all__ = ["Reader", "Source", "opened", "whole_number"]
 

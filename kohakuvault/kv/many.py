@@ -11,10 +11,10 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
-from ._native import pack_keys, pack_rows
-from .errors import InvalidArgument
-from .kv_statements import KVStatements
-from .lending import DriverCursor
+from .._native import pack_keys, pack_rows
+from ..errors import InvalidArgument
+from ..lending import DriverCursor
+from .statements import KVStatements
 
 __all__ = ["delete_many", "get_many", "pair", "put_many", "put_stored"]
 

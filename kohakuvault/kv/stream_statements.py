@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-from .orm.chunks import CHUNKED_LENGTH, CHUNKED_TAG, chunk_table
-from .statements import Statement, insert_or_ignore, upsert
+from ..orm.chunks import CHUNKED_LENGTH, CHUNKED_TAG, chunk_table
+from ..statements import Statement, insert_or_ignore, upsert
 
 __all__ = ["StreamStatements", "stream_statements"]
 

@@ -1,0 +1,1 @@
+"""The parts of :class:`~kohakuvault.KVault`, one concept in each file."""

@@ -1,0 +1,138 @@
+"""What the parts of a KVault share: how it is opened, its statements, and the writes that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from time import time
+from typing import Any
+
+from sqlalchemy import Table
+
+from ..binding import Bind, Binding
+from ..container import Container
+from ..errors import InvalidArgument, NotFound
+from ..lending import DriverCursor
+from ..orm.tables import KVTable, kv_class, table_of
+from ..packing import ChunkedBytes
+from ..schema import entity_of, open_tables
+from .many import put_stored
+from .options import refuse_unknown
+from .read_cache import ReadCache
+from .statements import KVStatements, kv_statements
+from .streams import Streams
+from .write_cache import Waiting, WriteCache
+
+__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase"]
+
+# One in so many writes that expire also removes up to so many entries that have.
+SWEEP_EVERY, SWEEP_MOST = 64, 256
+
+
+class KVBase(Container):
+    """A KV table that is open. See :class:`~kohakuvault.KVault` for the parameters."""
+
+    def __init__(
+        self,
+        bind: Bind,
+        table: str | type[KVTable] = "kv",
+        *,
+        create: bool = True,
+        pickle: bool = False,
+        read_only: bool = False,
+        read_cache: int | None = None,
+        **unknown: Any,
+    ) -> None:
+        refuse_unknown(unknown)
+        self._table = table
+        self.entity: type[KVTable] = entity_of(table, KVTable, lambda name: kv_class(name, pickle))
+        self._read_only = read_only
+        self._create = create and not read_only
+        super().__init__(bind, read_only=read_only)
+        binding = self.binding
+        self._sql = kv_statements(table_of(self.entity), binding.dialect)
+        self._value_of = self._sql.unpack
+        self._takes_any = True
+        self._expiring = count()
+        self._writes = _write_cache(binding, self._sql, table_of(self.entity).name)
+        self._has_enabled = False
+        if pickle and not self._sql.pickle:
+            raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
+        self._open(binding)
+        self.read_cache: ReadCache | None = None
+        if read_cache is not None:
+            self.read_cache = ReadCache(binding, table_of(self.entity), read_cache)
+        self._cache = self.read_cache if self.read_cache is not None and self.read_cache.reason is None else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "create": self._create,
+            "pickle": self._sql.pickle,
+            "read_only": self._read_only,
+            "read_cache": self.read_cache and self.read_cache.capacity,
+        }
+        return _reopen, (type(self), self._address(), self._table, options)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {table_of(self.entity).name!r} {self._where()}>"
+
+    def _tables(self) -> Sequence[Table]:
+        return [table_of(self.entity)]
+
+    def _open(self, binding: Binding) -> None:
+        open_tables(binding, self._tables(), "kv", {}, create=self._create)
+
+    @property
+    def _settled(self) -> Binding:
+        """The binding, after what waits to be written was written."""
+        binding = self.binding
+        if self._writes.waiting:
+            binding.settle()
+        return binding
+
+    def _waiting(self, key: Any) -> Waiting | None:
+        self._sql.stored_key(key)
+        return self._writes.waiting.get(key) if self.binding.may_wait else None
+
+    def _wait(self, key: Any, value: Any, expires_at: float | None) -> bool:
+        """Let an entry wait to be written; return False if it must be written directly."""
+        binding = self.binding
+        entry = (*self._sql.stored(key, value), expires_at)
+        return binding.may_wait and self._writes.offer(binding, key, entry)
+
+    def _unpack(self, packed: Any, cursor: DriverCursor) -> Any:
+        """Return the value that is stored as ``packed``, which was read by ``cursor``."""
+        value = self._value_of(packed)
+        return value if type(value) is not ChunkedBytes else self._join(value, cursor)
+
+    def _join(self, value: ChunkedBytes, cursor: DriverCursor | None = None) -> bytes:
+        return self._streams.whole(value, cursor)
+
+    @property
+    def _streams(self) -> Streams:
+        return Streams(self._settled, table_of(self.entity), self._sql, create=self._create)
+
+    def _missing(self, key: Any) -> NotFound:
+        return NotFound(f"no key {key!r} in {self!r}")
+
+    def close(self) -> None:
+        """Let the database go; see :meth:`Container.close`."""
+        if self.read_cache is not None:
+            self.read_cache.close()
+            self.read_cache = self._cache = None
+        super().close()
+
+
+def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
+    def write(cursor: DriverCursor, entries: list[Waiting]) -> None:
+        put_stored(cursor, sql, entries)
+        if any(expires_at is not None for _, _, expires_at in entries):
+            cursor.run(sql.delete_expired, time(), SWEEP_MOST)
+
+    cache = binding.caches.setdefault(name, WriteCache(write))
+    assert isinstance(cache, WriteCache)
+    return cache
+
+
+def _reopen(vault: type[KVBase], address: str, table: Any, options: dict[str, Any]) -> KVBase:
+    return vault(address, table, **options)

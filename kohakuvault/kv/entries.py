@@ -1,0 +1,277 @@
+"""One entry of a KVault: reading, writing, what is atomic, and when it expires."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+from ..errors import InvalidArgument, NotFound, StreamLost, UnsupportedType
+from ..lending import DriverCursor
+from ..packing import ChunkedBytes
+from .base import SWEEP_EVERY, SWEEP_MOST, KVBase
+from .expiry import TimeToLive, deadline, is_over
+
+__all__ = ["KVEntries", "as_bytes"]
+
+# Entries that are removed in one transaction when they have expired.
+_PAGE = 1000
+
+_MISSING: Any = object()
+
+
+class KVEntries(KVBase):
+    """The part of :class:`~kohakuvault.KVault` that reads and writes one entry at a time."""
+
+    # `_find`, `in` and `kv[key] = value` look at `_binding` themselves: a property costs a tenth of a read.
+
+    def _find(self, key: Any) -> Any:
+        """Return the packed value of ``key``, or None."""
+        if self._writes.waiting and (entry := self._waiting(key)) is not None:
+            return None if is_over(entry[2]) else entry[1]
+        if self._cache is not None:
+            return self._cache.read(self._sql.get, key)
+        binding = self._binding
+        if binding is None or binding.epoch != self._epoch:
+            binding = self.binding
+        row = binding.one(self._sql.get, key)
+        if row is None:
+            return None
+        packed, expires_at = row
+        return packed if expires_at is None or not is_over(expires_at) else None
+
+    def __getitem__(self, key: Any) -> Any:
+        packed = self._find(key)
+        if packed is None:
+            raise self._missing(key)
+        value = self._value_of(packed)
+        if type(value) is not ChunkedBytes:
+            return value
+        try:
+            return self._join(value)
+        except StreamLost:
+            # Replaced or removed since the entry was read.
+            return self[key]
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of ``key``, or ``default`` if there is none."""
+        packed = self._find(key)
+        if packed is None:
+            return default
+        value = self._value_of(packed)
+        if type(value) is not ChunkedBytes:
+            return value
+        try:
+            return self._join(value)
+        except StreamLost:
+            return self.get(key, default)
+
+    def __contains__(self, key: Any) -> bool:
+        if self._writes.waiting and (entry := self._waiting(key)) is not None:
+            return not is_over(entry[2])
+        if self._cache is not None:
+            return self._cache.contains(self._sql.exists, key)
+        binding = self._binding
+        if binding is None or binding.epoch != self._epoch:
+            binding = self.binding
+        row = binding.one(self._sql.exists, key)
+        return row is not None and (row[1] is None or not is_over(row[1]))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not self._takes_any:
+            value = as_bytes(value)
+        if self._writes.settings is not None and self._wait(key, value, None):
+            return
+        binding = self._binding
+        if binding is None or binding.epoch != self._epoch or self._writes.waiting:
+            binding = self._settled
+        binding.run(self._sql.put, key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        if not self.delete(key):
+            raise self._missing(key)
+
+    def __len__(self) -> int:
+        return int(self._settled.one(self._sql.count, time())[0])
+
+    def __bool__(self) -> bool:
+        return self._settled.one(self._sql.any, time()) is not None
+
+    # -- as methods ----------------------------------------------------------------------------
+
+    def put(self, key: Any, value: Any, ttl: TimeToLive | None = None) -> None:
+        """Set ``key`` to ``value``, as ``kv[key] = value`` does; with ``ttl`` it expires.
+
+        Parameters
+        ----------
+        ttl
+            Seconds, or a timedelta, from now on. None: it does not expire, whatever was said for the key before.
+
+        Notes
+        -----
+        An entry that has expired is invisible at once, to everything but ``clear``. Now and then ``put`` with a
+        ``ttl`` removes some of those; :meth:`remove_expired` removes all.
+
+        >>> from kohakuvault import KVault
+        >>> kv = KVault(":memory:")
+        >>> kv.put("session", {"user": 1}, ttl=3600)
+        >>> kv.touch("session", ttl=7200), kv["session"]
+        (True, {'user': 1})
+        """
+        until = deadline(ttl)
+        if until is None:
+            self[key] = value
+            return
+        if not self._takes_any:
+            value = as_bytes(value)
+        if self._writes.settings is None or not self._wait(key, value, until):
+            self._settled.run(self._sql.put_until, key, value, until)
+            if next(self._expiring) % SWEEP_EVERY == 0:
+                self._settled.run(self._sql.delete_expired, time(), SWEEP_MOST)
+
+    def exists(self, key: Any) -> bool:
+        """Whether there is such a key, as ``key in kv`` does."""
+        return key in self
+
+    def delete(self, key: Any) -> bool:
+        """Remove ``key``; return whether it was there."""
+        return self._settled.run(self._sql.delete, key, time()) > 0
+
+    def pop(self, key: Any, default: Any = _MISSING) -> Any:
+        """Remove ``key`` and return its value; ``default``, if given, where there is none."""
+        with self._settled.writing() as cursor:
+            row = cursor.one(self._sql.get_for_update, key)
+            if row is not None and not is_over(row[1]):
+                # Before it is deleted: what cannot be read is not lost.
+                value = self._unpack(row[0], cursor)
+                cursor.run(self._sql.delete, key, 0.0)
+                return value
+        if default is _MISSING:
+            raise self._missing(key)
+        return default
+
+    def popitem(self, last: bool = True) -> tuple[Any, Any]:
+        """Remove and return the ``(key, value)`` that was inserted last, or first."""
+        with self._settled.writing() as cursor:
+            row = cursor.one(self._sql.end(last=last), time())
+            if row is not None:
+                item = self._sql.key(row[0]), self._unpack(row[1], cursor)
+                cursor.run(self._sql.delete, item[0], 0.0)
+                return item
+        raise NotFound(f"{self!r} is empty")
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return the value of ``key``, which is first set to ``default`` if there is none."""
+        if not self._takes_any:
+            default = as_bytes(default)
+        with self._settled.writing() as cursor:
+            packed = self._find_or_add(cursor, key, default)
+            return default if packed is None else self._unpack(packed, cursor)
+
+    # -- atomic --------------------------------------------------------------------------------
+
+    def add(self, key: Any, value: Any, ttl: TimeToLive | None = None) -> bool:
+        """Set ``key`` only if there is no such key yet; return whether it was set. One statement.
+
+        ``ttl`` is that of :meth:`put`.
+        """
+        if not self._takes_any:
+            value = as_bytes(value)
+        return self._settled.run(self._sql.add, key, value, deadline(ttl), time()) > 0
+
+    def replace(self, key: Any, old: Any, new: Any) -> bool:
+        """Set ``key`` to ``new`` only if its value is ``old``; return whether it was set. One statement.
+
+        The stored value must be of the type of ``old`` too, and a dict have its order: compare-and-swap
+        compares what is stored. When it expires stays as it was.
+        """
+        if not self._takes_any:
+            old, new = as_bytes(old), as_bytes(new)
+        if self._settled.run(self._sql.replace, new, key, old, time()):
+            return True
+        return type(old) is bytes and self._streams.replace(key, old, new)
+
+    def incr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
+        """Add ``delta`` to a number, which is ``default`` where there is no such key; return the new one.
+
+        Atomic: no increment is lost between threads or processes. When it expires stays as it was.
+
+        >>> from kohakuvault import KVault
+        >>> kv = KVault(":memory:")
+        >>> kv.incr("visits"), kv.incr("visits", 10), kv.decr("visits")
+        (1, 11, 10)
+        """
+        if type(delta) not in (int, float) or type(default) not in (int, float):
+            raise UnsupportedType(f"incr adds an int or float to one, not {delta!r} to {default!r}")
+        with self._settled.writing() as cursor:
+            packed = self._find_or_add(cursor, key, default + delta)
+            if packed is None:
+                return default + delta
+            value = self._unpack(packed, cursor)
+            if type(value) not in (int, float):
+                raise UnsupportedType(f"incr adds to an int or float; {key!r} is of type {type(value).__name__}")
+            total: int | float = value + delta
+            cursor.run(self._sql.set, total, key)
+            return total
+
+    def decr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
+        """Subtract ``delta`` from a number; see :meth:`incr`."""
+        return self.incr(key, -delta, default)
+
+    def _find_or_add(self, cursor: DriverCursor, key: Any, value: Any) -> Any:
+        """Return the packed value of ``key``, locked, or None after adding ``value``."""
+        while True:
+            row = cursor.one(self._sql.get_for_update, key)
+            if row is not None and not is_over(row[1]):
+                return row[0]
+            if cursor.run(self._sql.add, key, value, None, time()):
+                return None
+            # Another transaction has just added it (PostgreSQL; on SQLite ours is the only writer).
+
+    # -- expiry --------------------------------------------------------------------------------
+
+    def touch(self, key: Any, ttl: TimeToLive | None = None) -> bool:
+        """Let ``key`` live for ``ttl`` from now on, None for ever; return whether there is such a key."""
+        return self._settled.run(self._sql.touch, deadline(ttl), key, time()) > 0
+
+    def expires_at(self, key: Any) -> float | None:
+        """Return when ``key`` expires, in seconds since 1970 as :func:`time.time` counts; None for never."""
+        row = self._settled.one(self._sql.exists, key)
+        if row is None or is_over(row[1]):
+            raise self._missing(key)
+        return None if row[1] is None else float(row[1])
+
+    def remove_expired(self) -> int:
+        """Remove the entries that have expired, some at a time so that nobody waits long; return how many."""
+        removed = 0
+        while some := self._settled.run(self._sql.delete_expired, time(), _PAGE):
+            removed += some
+        return removed
+
+    # -- which values --------------------------------------------------------------------------
+
+    def auto_pack_enabled(self) -> bool:
+        """Whether any packable value is taken, as by default, rather than bytes only."""
+        return self._takes_any
+
+    def enable_auto_pack(self, use_pickle: bool | None = None) -> None:
+        """Take any packable value again. ``use_pickle`` must be what was said on opening, by ``pickle=``."""
+        if use_pickle and not self._sql.pickle:
+            raise InvalidArgument("use_pickle=True: pickling is allowed when the vault is opened, by pickle=True")
+        self._takes_any = True
+
+    def disable_auto_pack(self) -> None:
+        """Take only ``bytes``, ``bytearray`` and ``memoryview`` as values from now on, and store them as ``bytes``.
+
+        Reading is as before: what was stored as another type comes back as that.
+        """
+        self._takes_any = False
+
+
+def as_bytes(value: Any) -> bytes:
+    """Return what is stored for ``value`` while auto-pack is disabled."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise UnsupportedType(
+        f"with auto-pack disabled a value is bytes, bytearray or memoryview, not {type(value).__name__}; call "
+        "enable_auto_pack() to store any other"
+    )
