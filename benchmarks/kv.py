@@ -7,7 +7,7 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import peers
@@ -48,14 +48,10 @@ class Ours(Operations):
         return KVault(path)
 
     def prepare(self) -> None:
-        try:
-            self._cached = KVault(self.path, read_cache=64 << 20)  # type: ignore[call-arg]
-        except TypeError:
-            self.cached_read = None
-        else:
-            self._read(self._cached, self.keys)
-        if not hasattr(self.store, "cache"):
-            self.cached_put = None
+        self._cached = KVault(self.path, read_cache=64 << 20)
+        assert self._cached.read_cache is not None
+        assert self._cached.read_cache.reason is None
+        self._read(self._cached, self.keys)
 
     def _set_many(self, store: Any, pairs: list[tuple[str, bytes]]) -> None:
         store.put_many(pairs)
@@ -88,7 +84,7 @@ class Raw(Operations):
         return connection
 
     def _count(self) -> int:
-        count: int = self._cursor.execute(self._sql.count.sql).fetchone()[0]
+        count: int = self._cursor.execute(self._sql.count.sql, self._sql.count.parameters((time(),))).fetchone()[0]
         return count
 
     def _set_many(self, store: Any, pairs: list[tuple[str, bytes]]) -> None:
@@ -140,7 +136,8 @@ class Raw(Operations):
         size = 512
         statement = self._sql.get_many(size)
         parts = [self.keys[start : start + size] for start in range(0, count, size)]
-        parameters = [statement.parameters([*part, *part[-1:] * (size - len(part))]) for part in parts]
+        now = time()
+        parameters = [statement.parameters([*part, *part[-1:] * (size - len(part)), now]) for part in parts]
         cursor, found = self._cursor, {}
         start = perf_counter()
         cursor.execute("BEGIN")
@@ -156,9 +153,10 @@ class Raw(Operations):
         return self._consume(self._cursor.execute("SELECT key FROM kv ORDER BY id"), count)
 
     def length(self, count: int) -> float:
+        parameters = self._sql.count.parameters((time(),))
         start = perf_counter()
         for _ in range(count):
-            self._cursor.execute(self._sql.count.sql).fetchone()
+            self._cursor.execute(self._sql.count.sql, parameters).fetchone()
         return (perf_counter() - start) / count
 
     def pop(self, count: int) -> float:
@@ -170,7 +168,7 @@ class Raw(Operations):
             cursor.execute("BEGIN IMMEDIATE")
             cursor.execute(get.sql, given)
             cursor.fetchone()
-            cursor.execute(delete.sql, given)
+            cursor.execute(delete.sql, delete.parameters((*given, 0.0)))
             cursor.execute("COMMIT")
         taken = perf_counter() - start
         self._executemany(self._put_parameters(keys))

@@ -96,8 +96,10 @@ class KVBase(Container):
 
     def _wait(self, key: Any, value: Any, expires_at: float | None) -> bool:
         """Let an entry wait to be written; return False if it must be written directly."""
-        binding = self.binding
-        entry = (*self._sql.stored(key, value), expires_at)
+        binding = self._binding
+        if binding is None or binding.epoch != self._epoch:
+            binding = self.binding
+        entry = (self._sql.stored_key(key), self._sql.pack(value), expires_at)
         return binding.may_wait and self._writes.offer(binding, key, entry)
 
     def _unpack(self, packed: Any, cursor: DriverCursor) -> Any:
@@ -125,8 +127,7 @@ class KVBase(Container):
 
 def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
     def write(cursor: DriverCursor, entries: list[Waiting]) -> None:
-        put_stored(cursor, sql, entries)
-        if any(expires_at is not None for _, _, expires_at in entries):
+        if put_stored(cursor, sql, entries):
             cursor.run(sql.delete_expired, time(), SWEEP_MOST)
 
     cache = binding.caches.setdefault(name, WriteCache(write))

@@ -40,7 +40,10 @@ class KVEntries(KVBase):
         return packed if expires_at is None or not is_over(expires_at) else None
 
     def __getitem__(self, key: Any) -> Any:
-        packed = self._find(key)
+        if self._cache is not None and not self._writes.waiting:
+            packed = self._cache.read(self._sql.get, key)
+        else:
+            packed = self._find(key)
         if packed is None:
             raise self._missing(key)
         value = self._value_of(packed)

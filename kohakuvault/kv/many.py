@@ -50,25 +50,37 @@ def put_many(
             return
 
 
-def put_stored(cursor: DriverCursor, sql: KVStatements, entries: Sequence[Stored]) -> None:
-    """Set entries that are as the driver takes them: each a key, a packed value and when it expires."""
+def put_stored(cursor: DriverCursor, sql: KVStatements, entries: Sequence[Stored]) -> bool:
+    """Set entries that are as the driver takes them: each a key, a packed value and when it expires.
+
+    Returns whether any of them expires.
+    """
+    rows = [(key, packed) for key, packed, expires_at in entries if expires_at is None]
+    expiring = len(rows) < len(entries)
     if not (sql.takes_rows and cursor.has_rows):
         cursor.many(sql.put_stored, entries)
-        return
-    for expires_at, some in groupby(entries, itemgetter(2)):
-        # Few expire at one moment; the others are most.
-        if expires_at is not None:
-            cursor.many(sql.put_stored, list(some))
-            continue
-        rest = ((key, packed) for key, packed, _ in some)
-        while True:
-            rows, large = pack_rows(rest, _ROWS, packed=True)
-            if rows is not None:
-                cursor.run(sql.put_rows, rows, None)
-            if large is not None:
-                cursor.run(sql.put_stored, *large, None)
-            elif rows is None:
-                break
+    elif not expiring:
+        _put_packed(cursor, sql, rows)
+    else:
+        # In their order, because it is that of insertion.
+        for expires_at, some in groupby(entries, itemgetter(2)):
+            if expires_at is None:
+                _put_packed(cursor, sql, [(key, packed) for key, packed, _ in some])
+            else:
+                cursor.many(sql.put_stored, list(some))
+    return expiring
+
+
+def _put_packed(cursor: DriverCursor, sql: KVStatements, rows: list[tuple[Any, bytes]]) -> None:
+    rest = iter(rows)
+    while True:
+        buffer, large = pack_rows(rest, _ROWS, packed=True)
+        if buffer is not None:
+            cursor.run(sql.put_rows, buffer, None)
+        if large is not None:
+            cursor.run(sql.put_stored, *large, None)
+        elif buffer is None:
+            return
 
 
 def get_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any], default: Any, now: float) -> list[Any]:

@@ -147,14 +147,10 @@ class KVStatements:
 
     @cached_property
     def put_stored(self) -> Statement:
-        """As ``put_until``, with key and value as :meth:`stored` gives them."""
+        """As ``put_until``, with key and value as ``stored_key`` and ``pack`` give them."""
         new = {name: bindparam(f"stored_{name}", type_=_AsItIs()) for name in ("key", "value", "expires_at")}
         put = upsert(self._table, self._dialect, "key", ["value", "expires_at"]).values(new)
         return self._statement(put, "stored_key", "stored_value", "stored_expires_at")
-
-    def stored(self, key: Any, value: Any) -> tuple[Any, bytes]:
-        """Return key and value as the driver takes them; raise if they cannot be stored."""
-        return self.stored_key(key), self.pack(value)
 
     @cached_property
     def add(self) -> Statement:
