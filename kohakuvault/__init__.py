@@ -21,6 +21,7 @@ from .errors import (
     StreamLost,
     UnknownOption,
     UnsupportedType,
+    WriterFailed,
 )
 from .kvault import KVault
 from .maintenance import Problem
@@ -53,6 +54,7 @@ __all__ = [
     "UnknownOption",
     "UnsupportedType",
     "VectorKVault",
+    "WriterFailed",
     "__version__",
     "create_engine",
     "distance",

@@ -44,6 +44,10 @@ class ReaderFailed(KohakuVaultError, OSError):
     """A reader whose bytes were to be stored failed, or ended too early; its own exception is the ``__cause__``."""
 
 
+class WriterFailed(KohakuVaultError, OSError):
+    """A file that a value was to be written to did not take it."""
+
+
 class StreamLost(KohakuVaultError, OSError):
     """The chunks of a value that is being read or written are gone: its entry was replaced or removed meanwhile."""
 

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
+from .errors import CorruptValue
 from .kv.caching import KVCaching
 from .kv.care import KVCare
 from .kv.entries import as_bytes
-from .kv.expiry import TimeToLive, deadline
+from .kv.expiry import TimeToLive, deadline, is_over
 from .kv.files import KVFiles
 from .kv.many import delete_many, get_many, pair, put_many
 from .kv.memoize import memoize
 from .kv.order import KVOrder
+from .lending import DriverCursor
 from .packing import ChunkedBytes
 
 if TYPE_CHECKING:
@@ -99,14 +101,16 @@ class KVault(KVOrder, KVFiles, KVCaching, KVCare, MutableMapping[Any, Any]):
                 # Without WAL, nobody can read the file while much is being written.
                 pairs = list(pairs)
         elif hasattr(other, "keys"):
-            pairs = ((key, pairs[key]) for key in other.keys())  # noqa: SIM118 (need not be iterable)
+            source: Any = other
+            pairs = ((key, source[key]) for key in source.keys())  # noqa: SIM118 (need not be iterable)
         self.put_many(chain(pairs, keywords.items()))
 
     def put_many(self, items: Iterable[tuple[Any, Any]], ttl: TimeToLive | None = None) -> None:
         """Set every ``(key, value)``: all of them, or none if one cannot be stored or ``items`` raises.
 
         One transaction, and of ``items`` no more than 1000 pairs or some megabytes in memory at a time. An
-        iterator that gives more is read while the transaction is open, so it must not write to this database.
+        iterator that gives more is read while the transaction is open: what it does with this vault is part of that,
+        and what it writes may be overwritten by pairs that it gave before.
         ``ttl`` is that of :meth:`put`.
         """
         pairs = iter(items)
@@ -122,8 +126,16 @@ class KVault(KVOrder, KVFiles, KVCaching, KVCare, MutableMapping[Any, Any]):
         """Return the values of ``keys``, in their order, ``default`` for those that are missing."""
         wanted = list(keys)
         with self._settled.reading() as cursor:
-            values = get_many(cursor, self._sql, wanted, default, time())
+            try:
+                values = get_many(cursor, self._sql, wanted, default, time())
+            except CorruptValue:
+                # Which of them? By the same cursor, and so the same state.
+                return [self._one_of_many(cursor, key, default) for key in wanted]
             return [value if type(value) is not ChunkedBytes else self._join(value, cursor) for value in values]
+
+    def _one_of_many(self, cursor: DriverCursor, key: Any, default: Any) -> Any:
+        row = cursor.one(self._sql.get, key)
+        return default if row is None or is_over(row[1]) else self._unpack(key, row[0], cursor)
 
     def delete_many(self, keys: Iterable[Any]) -> int:
         """Remove ``keys``, all at once; return how many of them were there."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from .engine import installed
@@ -171,7 +172,11 @@ class DriverCursor:
             translated = DriverError(
                 f"{translated} -- SQLite has rolled back the whole transaction: leave it, or call rollback()"
             )
-        raise translated from error
+        try:
+            raise translated from error
+        finally:
+            # A variable would keep the exception, with its traceback, by this very frame: and the connection with them.
+            del translated, error
 
 
 class Lender(Protocol):
@@ -226,6 +231,11 @@ def translated_errors(engine: Engine) -> Iterator[None]:
         yield
     except (DBAPIError, PendingRollbackError, engine.dialect.dbapi.Error) as error:
         raise translate(error) from error
+    except PoolTimeout as error:
+        raise DatabaseBusy(
+            "the engine's pool gave no connection in time. On a database server an iterator that is open has one, and "
+            "what the loop does needs a second: give the engine a larger pool_size, or make a list before the loop"
+        ) from error
     except StatementError as error:
         # What a type of ours refused while SQLAlchemy was preparing a statement of ours.
         if isinstance(error.orig, KohakuVaultError):

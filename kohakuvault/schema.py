@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, delete, insert, inspect, select, text
+from sqlalchemy import LargeBinary, Table, delete, func, insert, inspect, select, text
+from sqlalchemy.dialects.postgresql import BYTEA
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.reflection import Inspector
+from sqlalchemy.types import BLOB, NullType
 
 from .binding import Binding
 from .errors import CorruptValue, InvalidArgument, SchemaMismatch, UnsupportedType
 from .known import is_known, remember
 from .lending import translated_errors
 from .orm.tables import TableRecord, table_of
+from .orm.types import Key, Packed
 
 __all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_problem", "renew_record"]
 
@@ -36,7 +40,7 @@ def check_name(name: Any, what: str) -> str:
         name.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(f"{name!r} cannot name a {what}: it has a lone surrogate") from error
-    if what == "table" and (name.startswith(("sqlite_", "vault_")) or len(name.encode()) > 63):
+    if what == "table" and (name.lower().startswith(("sqlite_", "vault_")) or len(name.encode()) > 63):
         raise InvalidArgument(
             f"{name!r} cannot name a table: names of at most 63 bytes that do not begin with sqlite_ or vault_ are free"
         )
@@ -109,14 +113,33 @@ def _check(connection: Connection, tables: Sequence[Table], kind: str, options: 
     if record is not None:
         _check_record(name, record, kind, options)
     exist = [inspector.has_table(table.name) for table in tables]
+    if record is None and exist[0] and inspector.has_table(_RECORDS.name):
+        _check_case(connection, name)
     for table, exists in zip(tables, exist, strict=True):
         if exists and record is None:
-            _check_columns(inspector.get_columns(table.name), table, kind)
+            _check_columns(inspector, table, kind)
     return record is not None and all(exist)
 
 
 def _record(connection: Connection, name: str) -> Any:
-    return connection.execute(select(_RECORDS).where(_RECORDS.c.name == name)).one_or_none()
+    try:
+        return connection.execute(select(_RECORDS).where(_RECORDS.c.name == name)).one_or_none()
+    except CorruptValue as error:
+        raise SchemaMismatch(
+            f"the options of table {name!r} in vault_table are damaged: {error}. Delete that row; it is made anew when "
+            "the container is opened"
+        ) from error
+
+
+def _check_case(connection: Connection, name: str) -> None:
+    """Raise if the table is there, and known by a name of other case: SQLite takes the two for one."""
+    of_other_case = select(_RECORDS.c.name).where(func.lower(_RECORDS.c.name) == name.lower(), _RECORDS.c.name != name)
+    other = connection.scalar(of_other_case)
+    if other is not None:
+        raise SchemaMismatch(
+            f"table {name!r} is {other!r} here: this database does not tell names apart by case. Open it as {other!r}, "
+            "or choose another name by table="
+        )
 
 
 def _is_damaged(record: Any) -> bool:
@@ -148,7 +171,8 @@ def _check_record(name: str, record: Any, kind: str, options: dict[str, Any]) ->
             )
 
 
-def _check_columns(found: Sequence[Any], table: Table, kind: str) -> None:
+def _check_columns(inspector: Inspector, table: Table, kind: str) -> None:
+    found = inspector.get_columns(table.name)
     names = {column["name"] for column in found}
     missing = [column.name for column in table.columns if column.name not in names]
     if missing:
@@ -157,6 +181,32 @@ def _check_columns(found: Sequence[Any], table: Table, kind: str) -> None:
             f"{', '.join(sorted(names))} and lacks {', '.join(missing)}. Its rows were not touched. Choose another "
             "name by table=; if it is a file of KohakuVault 0.8 to 1.1, import it into a new file"
         )
+    wrong = _wrong_columns(inspector, found, table)
+    if wrong:
+        raise SchemaMismatch(
+            f"table {table.name!r} exists and was not made by KohakuVault, and {wrong}. Its rows were not touched. "
+            "Choose another name by table="
+        )
+
+
+def _wrong_columns(inspector: Inspector, found: Sequence[Any], table: Table) -> str | None:
+    """Return why a stranger's table, which has the right columns, does not do."""
+    if table.name in inspector.get_view_names():
+        return "is a view"
+    columns = {column["name"]: column for column in found}
+    uniques: list[list[str | None]] = [
+        index["column_names"] for index in inspector.get_indexes(table.name) if index["unique"]
+    ]
+    uniques += [list(unique["column_names"]) for unique in inspector.get_unique_constraints(table.name)]
+    for column in table.columns:
+        kind = columns[column.name]["type"]
+        if isinstance(column.type, (Key, Packed)) and not isinstance(kind, (LargeBinary, BLOB, BYTEA, NullType)):
+            return f"its column {column.name} is {kind}, which changes what is stored in it, rather than BLOB or BYTEA"
+        if not column.nullable and columns[column.name]["nullable"] and not column.primary_key:
+            return f"its column {column.name} may be NULL"
+        if column.unique and [column.name] not in uniques:
+            return f"nothing keeps two rows from having the same {column.name}"
+    return None
 
 
 def _create(connection: Connection, tables: Sequence[Table], kind: str, options: dict[str, Any]) -> None:

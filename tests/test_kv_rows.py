@@ -263,7 +263,11 @@ class Text(str):
 @pytest.mark.parametrize(
     ("key", "error", "message"),
     [
-        (1.5, UnsupportedType, r"a key is str, bytes or int, not float: 1\.5\. Convert it, for instance with str\(\)"),
+        (
+            1.5,
+            UnsupportedType,
+            r"a key is str, bytes or int, not float: 1\.5\. Convert it, for instance with str\(\) or int\(\)",
+        ),
         (True, UnsupportedType, "not bool: True"),
         (None, UnsupportedType, "not NoneType: None"),
         (bytearray(b"x"), UnsupportedType, "not bytearray"),

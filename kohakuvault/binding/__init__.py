@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from .. import engine as engines
 from ..errors import InvalidArgument
+from ..lending import translated_errors
 from .base import Binding
 from .joined import JoinedBinding
 from .on_engine import EngineBinding
@@ -102,6 +103,10 @@ def _of_path(path: str | os.PathLike[str] | URL, *, read_only: bool = False) -> 
         key += " read only"
     with _lock:
         binding = _by_path.get(key) if key else None
+        file = _file_of(path)
+        if binding is not None and file != binding.file and binding.file is not None:
+            # That file was deleted, or replaced by another, as by restoring a backup.
+            binding = None
         if binding is None:
             engine = engines.create_engine(path, read_only=read_only and bool(key))
             binding = _of_engine(engine)
@@ -109,7 +114,24 @@ def _of_path(path: str | os.PathLike[str] | URL, *, read_only: bool = False) -> 
             weakref.finalize(binding, engine.dispose)
             if key:
                 _by_path[key] = binding
+            if key and file is None and engine.dialect.name == "sqlite":
+                # Makes the file, so that it can be told from another.
+                with translated_errors(engine), engine.connect():
+                    file = _file_of(path)
+            binding.file = file
         return binding
+
+
+def _file_of(path: str | os.PathLike[str] | URL) -> tuple[int, int] | None:
+    """Return device and inode of the SQLite file at a path or URL, None if there is none."""
+    url = engines.as_url(path)
+    if url.get_backend_name() != "sqlite" or engines.is_memory(url):
+        return None
+    try:
+        status = os.stat(url.database or "")
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _read_only(bind: Bind) -> ReadOnlyBinding:

@@ -35,6 +35,8 @@ class EngineBinding(Binding):
     def __init__(self, engine: Engine) -> None:
         super().__init__()
         self.engine = engine
+        # Device and inode of the file, where it was opened by a path.
+        self.file: tuple[int, int] | None = None
         self._lender = lender_for(engine)
         self._held = _Held()
         self._begin_write = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
@@ -132,7 +134,13 @@ class EngineBinding(Binding):
                 yield held
             return
         with self._lent(self._begin_write) as cursor:
-            yield cursor
+            # An iterator of the caller's, say, that is read meanwhile: its operations are part of this one, rather than
+            # wait for it.
+            try:
+                self._held.cursor = cursor
+                yield cursor
+            finally:
+                self._held.cursor = None
 
     @contextmanager
     def _lent(self, begin: str) -> Iterator[DriverCursor]:
@@ -172,9 +180,9 @@ class EngineBinding(Binding):
         try:
             with translated_errors(self.engine):
                 if self.dialect.name == "sqlite":
-                    # One statement sees one state for as long as its rows are fetched, and keeps none of them.
                     scan.beside(DriverCursor(cursor.connection, self.engine))
-                    yield streamed(scan, cursor)
+                    with begun(cursor, self._begin_read):
+                        yield streamed(scan, cursor)
                 else:
                     scan.beside(cursor)
                     with begun(cursor, self._begin_read):
@@ -194,8 +202,8 @@ class EngineBinding(Binding):
         with self._lent(self._begin_read) as cursor:
             # The state is that of the first read.
             cursor.command("SELECT 1 FROM sqlite_master LIMIT 1" if self.dialect.name == "sqlite" else "SELECT 1")
-            held.cursor, held.only_reads = cursor, True
             try:
+                held.cursor, held.only_reads = cursor, True
                 yield
             finally:
                 held.cursor, held.only_reads = None, False
@@ -220,6 +228,11 @@ class EngineBinding(Binding):
             with held.connection.begin_nested():
                 yield held.connection
             return
+        if held.cursor is not None:
+            raise InvalidArgument(
+                "transaction() inside of an operation that writes, as by an iterator that is being written: begin it "
+                "before, or collect what is to be written first"
+            )
         # What waits was written before, and stays if this transaction is rolled back.
         self.settle()
         with self._lender.turn(), self._connected() as connection:
@@ -230,9 +243,10 @@ class EngineBinding(Binding):
                 transaction = connection.begin()
                 if self.dialect.name == "sqlite":
                     engines.begin_immediate(driver)
-            held.connection = connection
-            held.cursor = DriverCursor(driver, self.engine, transaction=connection)
+            # Set inside: an interrupt may come at any line, and what is set must be cleared.
             try:
+                held.connection = connection
+                held.cursor = DriverCursor(driver, self.engine, transaction=connection)
                 yield connection
             except BaseException:
                 # The first error matters, not that of a connection that is gone.

@@ -63,7 +63,9 @@ def check(
     """Look for damage in dicts; the exit code is 1 if there is any that was not repaired."""
     healthy = True
     for name in _dicts(database, table):
-        problems = KVault(database, name, create=False, read_only=not fix).check(fix)
+        # A record that is missing is made by opening; a table is not.
+        exists = fix and _has_table(bind_to(database), name)
+        problems = KVault(database, name, create=exists, read_only=not fix).check(fix)
         for problem in problems:
             typer.echo(f"{name}: {problem}")
         if not problems:
@@ -106,6 +108,11 @@ def _dicts(database: str, table: str | None) -> list[str]:
     if not names:
         raise SchemaMismatch(f"there is no dict in {display_name(binding.engine.url)}; name its table if it has one")
     return names
+
+
+def _has_table(binding: Binding, name: str) -> bool:
+    with translated_errors(binding.engine), binding.inspecting() as connection:
+        return inspect(connection).has_table(name)
 
 
 def _names(binding: Binding, kind: str | None = None) -> list[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
 
+from ..kv.stream_target import replaced
 from ..kvault import KVault
 from .app import Database, TableName, app, progress_bar
 from .entries import AsBytes, AsInt, Key, key_of, open_existing
@@ -73,21 +73,10 @@ def _reader(file: Path) -> Iterator[Any]:
 
 @contextmanager
 def _writer(file: Path) -> Iterator[BinaryIO]:
-    """Give a file to write: beside ``file``, which it replaces at the end, unless that is a device or a pipe."""
+    """Give stdout, or a file that replaces ``file`` at the end."""
     if str(file) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if file.exists() and not file.is_file():
-        with file.open("wb") as special:
-            yield special
-        return
-    target = file.resolve()
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("xb") as opened:
-            yield opened
-        partial.replace(target)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
+    with replaced(file) as writer:
+        yield writer

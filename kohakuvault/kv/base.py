@@ -11,7 +11,7 @@ from sqlalchemy import Table
 
 from ..binding import Bind, Binding
 from ..container import Container
-from ..errors import InvalidArgument, NotFound
+from ..errors import CorruptValue, InvalidArgument, NotFound
 from ..lending import DriverCursor
 from ..orm.tables import KVTable, kv_class, table_of
 from ..packing import ChunkedBytes
@@ -23,7 +23,7 @@ from .statements import KVStatements, kv_statements
 from .streams import Streams
 from .write_cache import Waiting, WriteCache
 
-__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase"]
+__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase", "corrupt_at"]
 
 # One in so many writes that expire also removes up to so many entries that have.
 SWEEP_EVERY, SWEEP_MOST = 64, 256
@@ -102,10 +102,13 @@ class KVBase(Container):
         entry = (self._sql.stored_key(key), self._sql.pack(value), expires_at)
         return binding.may_wait and self._writes.offer(binding, key, entry)
 
-    def _unpack(self, packed: Any, cursor: DriverCursor) -> Any:
-        """Return the value that is stored as ``packed``, which was read by ``cursor``."""
-        value = self._value_of(packed)
-        return value if type(value) is not ChunkedBytes else self._join(value, cursor)
+    def _unpack(self, key: Any, packed: Any, cursor: DriverCursor) -> Any:
+        """Return the value that is stored for ``key`` as ``packed``, which was read by ``cursor``."""
+        try:
+            value = self._value_of(packed)
+            return value if type(value) is not ChunkedBytes else self._join(value, cursor)
+        except CorruptValue as error:
+            raise corrupt_at(key, error) from error
 
     def _join(self, value: ChunkedBytes, cursor: DriverCursor | None = None) -> bytes:
         return self._streams.whole(value, cursor)
@@ -115,7 +118,7 @@ class KVBase(Container):
         return Streams(self._settled, table_of(self.entity), self._sql, create=self._create)
 
     def _missing(self, key: Any) -> NotFound:
-        return NotFound(f"no key {key!r} in {self!r}")
+        return NotFound(f"no key {key!r:.200} in {self!r}")
 
     def close(self) -> None:
         """Let the database go; see :meth:`Container.close`."""
@@ -123,6 +126,11 @@ class KVBase(Container):
             self.read_cache.close()
             self.read_cache = self._cache = None
         super().close()
+
+
+def corrupt_at(key: Any, error: CorruptValue) -> CorruptValue:
+    """Return ``error``, that of a value, with its key."""
+    return CorruptValue(f"key {key!r:.200}: {error}. check() finds all such entries; the others can be read")
 
 
 def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:

@@ -42,7 +42,8 @@ class KVCaching(KVBase):
         Parameters
         ----------
         cap_bytes
-            The memory that may be taken, in bytes of keys and packed values.
+            The memory that may be taken, in bytes: of keys and packed values, and 200 for each entry. An entry larger
+            than that is written directly.
         flush_threshold
             Bytes that wait before the next write flushes first; a quarter of ``cap_bytes`` by default.
         auto_flush
@@ -59,11 +60,12 @@ class KVCaching(KVBase):
         1000
         """
         settings = self._settings(cap_bytes, flush_threshold, flush_interval, auto_flush)
-        before = self._writes.turn(self.binding, settings)
+        binding = self.binding
+        before = self._writes.begin(binding, settings)
         try:
             yield self
         finally:
-            self._writes.turn(self.binding, before)
+            self._writes.end(binding, before)
 
     def enable_cache(
         self,
@@ -73,20 +75,28 @@ class KVCaching(KVBase):
         auto_flush: bool = True,
     ) -> None:
         """Let writes wait until :meth:`disable_cache` or :meth:`close`; see :meth:`cache`. Again: with other limits."""
-        self._writes.turn(self.binding, self._settings(cap_bytes, flush_threshold, flush_interval, auto_flush))
+        self._writes.begin(self.binding, self._settings(cap_bytes, flush_threshold, flush_interval, auto_flush))
         self._has_enabled = True
 
-    def disable_cache(self) -> None:
-        """Write what waits, and every write directly from now on."""
-        self._writes.turn(self.binding, None)
+    def disable_cache(self, *, discard: bool = False) -> None:
+        """Write what waits, or forget it with ``discard``, and every write directly from now on.
+
+        If writing fails what waits still does, and is written before the next write.
+        """
         self._has_enabled = False
+        if discard:
+            self._writes.drop()
+        self._writes.end(self.binding, None)
 
     def flush_cache(self) -> int:
         """Write what waits, in one transaction; return how many entries. If it fails, all of it still waits."""
         return self._writes.flush(self.binding)
 
     def lock_cache(self) -> AbstractContextManager[None]:
-        """Return a context in which no write flushes: what is written in it becomes visible to others together."""
+        """Return a context in which ``kv[key] = value`` and ``put`` never flush by themselves.
+
+        Reads of more than one key, and all other writes, flush in it too.
+        """
         return self._writes.held()
 
     @property
@@ -99,7 +109,7 @@ class KVCaching(KVBase):
         if self._binding is not None:
             if self._has_enabled:
                 self.disable_cache()
-            elif self._writes.waiting:
+            if self._writes.waiting:
                 self._settled  # noqa: B018 (writes)
         super().close()
 

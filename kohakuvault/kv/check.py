@@ -175,6 +175,10 @@ class KVCheck:
                 self._found(f"{row}{error}", where)
 
     def _chunks(self) -> None:
+        if self._streams.is_incomplete():
+            if self._fix:
+                self._streams.restore()
+            self._found("of the table of chunks and the triggers on it one is missing", fixed=self._fix)
         for key, problem in self._streams.damaged():
             self._found(f"key {key!r}: {problem}", key)
         if orphans := self._streams.orphans():

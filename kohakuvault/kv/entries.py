@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import time
 from typing import Any
 
-from ..errors import InvalidArgument, NotFound, StreamLost, UnsupportedType
+from ..errors import CorruptValue, InvalidArgument, NotFound, StreamLost, UnsupportedType
 from ..lending import DriverCursor
 from ..packing import ChunkedBytes
-from .base import SWEEP_EVERY, SWEEP_MOST, KVBase
+from .base import SWEEP_EVERY, SWEEP_MOST, KVBase, corrupt_at
 from .expiry import TimeToLive, deadline, is_over
 
 __all__ = ["KVEntries", "as_bytes"]
@@ -46,27 +46,27 @@ class KVEntries(KVBase):
             packed = self._find(key)
         if packed is None:
             raise self._missing(key)
-        value = self._value_of(packed)
-        if type(value) is not ChunkedBytes:
-            return value
         try:
-            return self._join(value)
+            value = self._value_of(packed)
+            return value if type(value) is not ChunkedBytes else self._join(value)
         except StreamLost:
             # Replaced or removed since the entry was read.
             return self[key]
+        except CorruptValue as error:
+            raise corrupt_at(key, error) from error
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default`` if there is none."""
         packed = self._find(key)
         if packed is None:
             return default
-        value = self._value_of(packed)
-        if type(value) is not ChunkedBytes:
-            return value
         try:
-            return self._join(value)
+            value = self._value_of(packed)
+            return value if type(value) is not ChunkedBytes else self._join(value)
         except StreamLost:
             return self.get(key, default)
+        except CorruptValue as error:
+            raise corrupt_at(key, error) from error
 
     def __contains__(self, key: Any) -> bool:
         if self._writes.waiting and (entry := self._waiting(key)) is not None:
@@ -145,7 +145,7 @@ class KVEntries(KVBase):
             row = cursor.one(self._sql.get_for_update, key)
             if row is not None and not is_over(row[1]):
                 # Before it is deleted: what cannot be read is not lost.
-                value = self._unpack(row[0], cursor)
+                value = self._unpack(key, row[0], cursor)
                 cursor.run(self._sql.delete, key, 0.0)
                 return value
         if default is _MISSING:
@@ -157,7 +157,8 @@ class KVEntries(KVBase):
         with self._settled.writing() as cursor:
             row = cursor.one(self._sql.end(last=last), time())
             if row is not None:
-                item = self._sql.key(row[0]), self._unpack(row[1], cursor)
+                key = self._sql.key(row[0])
+                item = key, self._unpack(key, row[1], cursor)
                 cursor.run(self._sql.delete, item[0], 0.0)
                 return item
         raise NotFound(f"{self!r} is empty")
@@ -168,7 +169,7 @@ class KVEntries(KVBase):
             default = as_bytes(default)
         with self._settled.writing() as cursor:
             packed = self._find_or_add(cursor, key, default)
-            return default if packed is None else self._unpack(packed, cursor)
+            return default if packed is None else self._unpack(key, packed, cursor)
 
     # -- atomic --------------------------------------------------------------------------------
 
@@ -184,40 +185,59 @@ class KVEntries(KVBase):
     def replace(self, key: Any, old: Any, new: Any) -> bool:
         """Set ``key`` to ``new`` only if its value is ``old``; return whether it was set. One statement.
 
-        The stored value must be of the type of ``old`` too, and a dict have its order: compare-and-swap
-        compares what is stored. When it expires stays as it was.
+        The stored value must be of the type of ``old`` too, and a dict have its order. When it expires stays as it
+        was. (Where it was stored by ``Json(x)`` or another wrapper: one transaction.)
         """
         if not self._takes_any:
             old, new = as_bytes(old), as_bytes(new)
         if self._settled.run(self._sql.replace, new, key, old, time()):
             return True
-        return type(old) is bytes and self._streams.replace(key, old, new)
+        if type(old) is bytes and self._streams.replace(key, old, new):
+            return True
+        # The same value in an encoding that was asked for when it was written, as by Json(x)?
+        packed, compared = self._find(key), self._sql.pack(old)
+        return packed is not None and packed[:1] != compared[:1] and self._replace_encoded(key, compared, new)
+
+    def _replace_encoded(self, key: Any, compared: bytes, new: Any) -> bool:
+        with self._settled.writing() as cursor:
+            row = cursor.one(self._sql.get_for_update, key)
+            if row is None or is_over(row[1]):
+                return False
+            value = self._value_of(row[0])
+            # Chunks were compared already.
+            if type(value) is ChunkedBytes or self._sql.pack(value) != compared:
+                return False
+            return cursor.run(self._sql.set, new, key) > 0
 
     def incr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
         """Add ``delta`` to a number, which is ``default`` where there is no such key; return the new one.
 
-        Atomic: no increment is lost between threads or processes. When it expires stays as it was.
+        Atomic: no increment is lost between threads or processes. When it expires stays as it was. A number that was
+        stored by ``Json(x)`` or another wrapper is stored as a plain one.
 
         >>> from kohakuvault import KVault
         >>> kv = KVault(":memory:")
         >>> kv.incr("visits"), kv.incr("visits", 10), kv.decr("visits")
         (1, 11, 10)
         """
-        if type(delta) not in (int, float) or type(default) not in (int, float):
-            raise UnsupportedType(f"incr adds an int or float to one, not {delta!r} to {default!r}")
+        _check_numbers("incr", delta, default)
         with self._settled.writing() as cursor:
             packed = self._find_or_add(cursor, key, default + delta)
             if packed is None:
                 return default + delta
-            value = self._unpack(packed, cursor)
+            value = self._unpack(key, packed, cursor)
             if type(value) not in (int, float):
                 raise UnsupportedType(f"incr adds to an int or float; {key!r} is of type {type(value).__name__}")
-            total: int | float = value + delta
+            try:
+                total: int | float = value + delta
+            except OverflowError as error:
+                raise InvalidArgument(f"{key!r} has an int that is too large to add a float to") from error
             cursor.run(self._sql.set, total, key)
             return total
 
     def decr(self, key: Any, delta: int | float = 1, default: int | float = 0) -> int | float:
         """Subtract ``delta`` from a number; see :meth:`incr`."""
+        _check_numbers("decr", delta, default)
         return self.incr(key, -delta, default)
 
     def _find_or_add(self, cursor: DriverCursor, key: Any, value: Any) -> Any:
@@ -268,6 +288,12 @@ class KVEntries(KVBase):
         Reading is as before: what was stored as another type comes back as that.
         """
         self._takes_any = False
+
+
+def _check_numbers(what: str, delta: Any, default: Any) -> None:
+    for name, number in (("delta", delta), ("default", default)):
+        if type(number) not in (int, float):
+            raise UnsupportedType(f"{what}: {name} is an int or float, not {type(number).__name__}")
 
 
 def as_bytes(value: Any) -> bytes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from time import time
 
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 
 __all__ = ["TimeToLive", "deadline", "is_over"]
+
+# Further than any clock goes: 30,000 years.
+_LONGEST = 1e12
 
 TimeToLive = int | float | timedelta
 
@@ -25,9 +27,17 @@ def deadline(ttl: TimeToLive | None) -> float | None:
         ttl = ttl.total_seconds()
     if type(ttl) not in (int, float):
         raise UnsupportedType(f"ttl is a number of seconds, a timedelta or None, not {ttl!r:.60}")
-    if not 0 < ttl < math.inf:
-        raise InvalidArgument(f"ttl={ttl}: expected more than 0 seconds; None is for ever, delete() is for at once")
+    if not 0 < ttl < _LONGEST:
+        raise InvalidArgument(
+            f"ttl is {_shown(ttl)}: expected more than 0 and less than {_LONGEST:.0e} seconds; None is for ever, "
+            "delete() is for at once"
+        )
     return time() + ttl
+
+
+def _shown(ttl: int | float) -> str:
+    # Python itself refuses to print an int of thousands of digits.
+    return repr(ttl) if -_LONGEST < ttl < _LONGEST or isinstance(ttl, float) else "an int beyond that"
 
 
 def is_over(expires_at: float | None) -> bool:

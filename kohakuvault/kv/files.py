@@ -8,7 +8,8 @@ from typing import Any
 from .base import KVBase
 from .expiry import TimeToLive, deadline
 from .stream_source import Reader
-from .streams import Progress, Writer
+from .stream_target import Writer
+from .streams import Progress
 
 __all__ = ["KVFiles"]
 
@@ -67,11 +68,19 @@ class KVFiles(KVBase):
         key
             As for ``kv[key]``.
         writer
-            A binary file object or anything else with ``write(bytes)``, or a :class:`pathlib.Path`.
+            A binary file object or anything else with ``write(bytes)``, or a :class:`pathlib.Path`. The file at a
+            path is replaced when all has been written beside it.
         chunk_size
             Bytes that are written at a time; by default as they were stored.
         progress
             Called after each write with the number of bytes so far, and of all.
+
+        Raises
+        ------
+        WriterFailed
+            when ``write`` returns something else than how many of the bytes it has written.
+        UnsupportedType
+            when ``writer`` is nothing that bytes can be written to.
         """
         return self._streams.copy(key, writer, chunk_size, progress)
 

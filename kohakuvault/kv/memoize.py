@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from typing_extensions import Self
 
 from ..errors import InvalidArgument, KohakuVaultError, UnsupportedType
+from ..orm.tables import table_of
 from ..packing import Cbor, Json, MsgPack, Pickle, pack
 from .expiry import TimeToLive, deadline
 from .function_names import name_of
@@ -45,7 +47,7 @@ _MISSING: Any = object()
 _OURS: Any = object()
 
 # What is being computed around here. Tasks and asyncio.to_thread inherit it, so recursion is seen through those too.
-_computing: ContextVar[frozenset[tuple[_Memo, bytes]]] = ContextVar("kohakuvault_computing", default=frozenset())
+_computing: ContextVar[frozenset[tuple[object, str, bytes]]] = ContextVar("kohakuvault_computing", default=frozenset())
 
 
 class Memoized(Protocol[P, R_co]):
@@ -190,6 +192,8 @@ class _Memo:
             raise UnsupportedType(
                 f"memoize decorates a function, not {function!r:.80}; write @classmethod and @staticmethod above it"
             )
+        if key is not None and not callable(key):
+            raise UnsupportedType(f"memoize: key is a function of the arguments, not {key!r:.60}")
         self.kv = kv
         self.function = function
         self.lease = lease
@@ -365,7 +369,7 @@ class _Memo:
 
     @contextmanager
     def _within(self, key: bytes) -> Iterator[None]:
-        token = _computing.set(_computing.get() | {(self, key)})
+        token = _computing.set(_computing.get() | {self._entry(key)})
         try:
             yield
         finally:
@@ -373,7 +377,11 @@ class _Memo:
 
     def _is_within(self, key: bytes) -> bool:
         """Whether the caller is part of the very computation that it would wait for."""
-        return (self, key) in _computing.get()
+        return self._entry(key) in _computing.get()
+
+    def _entry(self, key: bytes) -> tuple[object, str, bytes]:
+        # Of the vault, not of this memo: a function may be decorated twice.
+        return self.kv.binding, table_of(self.kv.entity).name, key
 
     def _patience(self) -> float | None:
         """Return how long to wait for a caller in this process.
@@ -390,15 +398,13 @@ class _Memo:
         ours: Future[None] = Future()
         # Running, so that a waiter that is cancelled does not cancel it for the others.
         ours.set_running_or_notify_cancel()
-        # One operation, as `pop` is, so that no lock is needed.
-        flight = self._flights.setdefault(slot, ours)
-        if flight is not ours:
-            yield flight
-            return
         try:
-            yield None
+            # One operation, as `pop` is, so that no lock is needed. An interrupt may come right after it.
+            flight = self._flights.setdefault(slot, ours)
+            yield None if flight is ours else flight
         finally:
-            self._flights.pop(slot, None)
+            if self._flights.get(slot) is ours:
+                del self._flights[slot]
             ours.set_result(None)
 
 
@@ -409,6 +415,7 @@ class _Lease:
         self._memo = memo
         self._key = key
         self._lease_key = memo.lease_key(key)
+        self._token = f"{os.getpid()} {secrets.token_hex(8)}"
         self._until: float | None = None
         # A cancelled task may release while a thread of its is still attempting.
         self._lock = threading.Lock()
@@ -420,9 +427,10 @@ class _Lease:
         with self._lock:
             # Looked at first, so that who waits does not write.
             if not self.is_over and self._lease_key not in kv:
-                until = monotonic() + self._memo.lease
-                if kv.add(self._lease_key, str(os.getpid()).encode(), ttl=self._memo.lease):
-                    self._until = until
+                # Before it is taken: an interrupt may come right after.
+                self._until = monotonic() + self._memo.lease
+                if not kv.add(self._lease_key, self._token, ttl=self._memo.lease):
+                    self._until = None
             # After the lease was taken: whoever had it before has stored the result by now.
             found = kv.get(self._key, _MISSING)
             return _OURS if found is _MISSING and self._until is not None else found
@@ -432,7 +440,9 @@ class _Lease:
         with self._lock:
             self.is_over = True
             if self._until is not None and monotonic() < self._until:
-                self._memo.kv.delete(self._lease_key)
+                kv = self._memo.kv
+                if kv.get(self._lease_key) == self._token:
+                    kv.delete(self._lease_key)
 
 
 def _pauses() -> Iterator[float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
+import sys
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from itertools import islice
 from time import time
 from typing import Any, overload
 
-from ..errors import InvalidArgument, NotFound
+from ..errors import InvalidArgument, NotFound, UnsupportedType
 from .entries import KVEntries
 from .scan import Form, Items, Keys, KVScan, Values, prefix_bounds
 from .statements import Order
@@ -82,8 +82,12 @@ class KVOrder(KVEntries):
         return dict(self.items())
 
     def _some(self, form: Form, prefix: str | bytes | None, limit: int | None) -> Iterator[Any]:
-        if limit is not None and operator.index(limit) < 0:
-            raise InvalidArgument(f"limit={limit}: expected zero or more, or None for all")
+        if limit is not None:
+            if type(limit) is not int:
+                raise UnsupportedType(f"limit is an int or None, not {limit!r:.60}")
+            if limit < 0:
+                raise InvalidArgument("limit is negative: expected zero or more, or None for all")
+            limit = min(limit, sys.maxsize)
         chosen = self._scan(form, "id") if prefix is None else self._scan(form, "key", *prefix_bounds(prefix))
         return islice(chosen, limit)
 
@@ -127,7 +131,8 @@ class KVOrder(KVEntries):
             row = cursor.one(self._sql.scan("key", reverse=reverse, limit=True), time(), 1)
             if row is None:
                 raise NotFound(f"{self!r} is empty")
-            return self._sql.key(row[1]), self._unpack(row[2], cursor)
+            key = self._sql.key(row[1])
+            return key, self._unpack(key, row[2], cursor)
 
     def delete_range(self, low: Any = None, high: Any = None) -> int:
         """Remove the entries with ``low <= key < high``; None is no bound. Return how many there were."""

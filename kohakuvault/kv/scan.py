@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._native import PageScan
-from ..errors import CorruptValue, UnsupportedType
+from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 from ..lending import DriverCursor
 from ..packing import ChunkedBytes
 from ..scanning import Run
 from ..statements import Statement
+from .base import corrupt_at
 from .statements import KVStatements, Order
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class KVScan:
             value = self.sql.unpack(stored)
             return value if type(value) is not ChunkedBytes else self.join(value, self._cursor)
         except CorruptValue as error:
-            raise CorruptValue(f"key {key!r}: {error}") from error
+            raise corrupt_at(key, error) from error
 
     def _statement(
         self, low: Any, kind: Any, high: Any, limit: int | None, token: int | None, *, pages: bool = False
@@ -131,6 +132,13 @@ class Keys(KeysView[Any]):
 
     _mapping: KVault
 
+    def __contains__(self, key: object) -> bool:
+        # What cannot be a key is in no set of keys.
+        try:
+            return key in self._mapping
+        except (UnsupportedType, InvalidArgument):
+            return False
+
     def __reversed__(self) -> Iterator[Any]:
         return reversed(self._mapping)
 
@@ -151,6 +159,14 @@ class Items(ItemsView[Any, Any]):
     """The entries of a KVault, in the order of insertion."""
 
     _mapping: KVault
+
+    def __contains__(self, item: object) -> bool:
+        if not isinstance(item, tuple) or len(item) != 2:
+            return False
+        try:
+            return super().__contains__(item)
+        except (UnsupportedType, InvalidArgument):
+            return False
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         return self._mapping._scan("items", "id")

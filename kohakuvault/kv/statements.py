@@ -31,6 +31,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import UserDefinedType
 
+from ..errors import CorruptValue
 from ..orm.types import Key, Packed
 from ..packing import pack, unpack
 from ..statements import Statement, upsert, upsert_from
@@ -82,7 +83,7 @@ class KVStatements:
         self._table = table
         self._dialect = dialect
         decode = table.c.key.type.dialect_impl(dialect).result_processor(dialect, None)
-        self.key: Callable[[Any], Any] = decode or (lambda key: key)
+        self.key: Callable[[Any], Any] = decode or _checked_key
         self.stored_key: Callable[[Any], Any] = table.c.key.type.dialect_impl(dialect).bind_processor(dialect) or (
             lambda key: key
         )
@@ -358,6 +359,15 @@ class KVStatements:
             return self._statement(removal, *(["low"] if low else []), *(["high"] if high else []), "now")
 
         return self._made(("delete", low, high), build)
+
+
+def _checked_key(key: Any) -> Any:
+    if type(key) in (str, int, bytes):
+        return key
+    raise CorruptValue(
+        f"the key {key!r:.60} of a row is of type {type(key).__name__}, which no key has: something else wrote it. "
+        "check() finds all such rows"
+    )
 
 
 @lru_cache(maxsize=256)

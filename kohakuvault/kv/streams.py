@@ -20,8 +20,16 @@ from typing import Any, Protocol
 from sqlalchemy import Table, inspect, select
 
 from ..binding import Binding
-from ..errors import CorruptValue, InvalidArgument, NotFound, SchemaMismatch, StreamLost, UnsupportedType
-from ..known import is_known, remember
+from ..errors import (
+    CorruptValue,
+    InvalidArgument,
+    NotFound,
+    SchemaMismatch,
+    StreamLost,
+    UnsupportedType,
+    WriterFailed,
+)
+from ..known import forget, is_known, remember
 from ..lending import DriverCursor, translated_errors
 from ..orm.chunks import CHUNKED_TAG, TriggerCount, chunk_table, create_triggers
 from ..packing import ChunkedBytes, pack
@@ -32,8 +40,9 @@ from .statements import KVStatements
 from .stream_reader import ChunkReader
 from .stream_source import Reader, Source, opened, whole_number
 from .stream_statements import stream_statements
+from .stream_target import Writer, check_writer, replaced
 
-__all__ = ["CHUNK_SIZE", "Progress", "Streams", "Writer"]
+__all__ = ["CHUNK_SIZE", "Progress", "Streams", "check_progress"]
 
 # As fast as larger ones from end to end, and a seek reads no more than this.
 CHUNK_SIZE = 256 * 1024
@@ -49,16 +58,6 @@ _FORM = struct.Struct("<BIQI")
 
 # Called with the number of bytes so far and of all of them, or None where that is not known.
 Progress = Callable[[int, int | None], object]
-
-
-class SupportsWrite(Protocol):
-    """A binary file object, or anything else with its ``write``."""
-
-    def write(self, data: bytes | memoryview, /) -> int | None:
-        """Write, and return how many bytes that were; None for all of them."""
-
-
-Writer = SupportsWrite | os.PathLike[str]
 
 
 class _Runs(Protocol):
@@ -102,6 +101,7 @@ class Streams:
     ) -> int:
         """Set ``key`` to the bytes of ``reader``; see :meth:`KVault.put_file`."""
         chunk_size = CHUNK_SIZE if chunk_size is None else whole_number("chunk_size", chunk_size, 1, _LARGEST_CHUNK)
+        check_progress(progress)
         self._binding.check_may_write()
         # What cannot be a key is refused before anything is read.
         self._sql.put.parameters((key, b"", expires_at))
@@ -213,11 +213,13 @@ class Streams:
         """Write the value of ``key`` to ``writer``; see :meth:`KVault.get_to_file`."""
         if chunk_size is not None:
             whole_number("chunk_size", chunk_size, 1)
+        check_writer(writer)
+        check_progress(progress)
         with self._binding.reading() as cursor, ExitStack() as stack:
             value = self._value(cursor, key)
             total = value.length if isinstance(value, ChunkedBytes) else len(value)
-            # Not before the value is there: a missing key empties no file.
-            file: Any = stack.enter_context(open(writer, "wb")) if isinstance(writer, os.PathLike) else writer
+            # Not before the value is there: a missing key makes no file.
+            file: Any = stack.enter_context(replaced(writer)) if isinstance(writer, os.PathLike) else writer
             done = 0
             for chunk in self._chunks(cursor, value) if isinstance(value, ChunkedBytes) else (value,):
                 for piece in _pieces(chunk, chunk_size):
@@ -275,6 +277,19 @@ class Streams:
         return bytes(data)
 
     # -- care ----------------------------------------------------------------------------------
+
+    def is_incomplete(self) -> bool:
+        """Whether the chunk table or the triggers on it are missing, while the other is there."""
+        count = select(TriggerCount(self._entries, chunk_table(self._entries)))
+        exists = self._exists()
+        with translated_errors(self._binding.engine), self._binding.inspecting() as connection:
+            triggers = connection.scalar(count)
+        return triggers != (TriggerCount.complete if exists else 0)
+
+    def restore(self) -> None:
+        """Make what is missing."""
+        forget(self._binding.engine)
+        self._open()
 
     def orphans(self) -> dict[int, int]:
         """Return the streams that no entry names, with their bytes: what a process that was killed left behind.
@@ -345,6 +360,12 @@ class Streams:
         return int(count), int(right)
 
 
+def check_progress(progress: Any) -> None:
+    """Raise unless ``progress`` can be called, before anything is read."""
+    if progress is not None and not callable(progress):
+        raise UnsupportedType(f"progress is a function of the bytes so far and of all, not {progress!r:.60}")
+
+
 def _id(stream: int, number: int) -> int:
     return (stream << 32) + number
 
@@ -391,7 +412,12 @@ def _pieces(chunk: bytes, size: int | None) -> Iterator[bytes | memoryview]:
 
 def _write_all(file: Any, piece: bytes | memoryview) -> None:
     """Write ``piece``, which an unbuffered file may take in parts."""
-    written = file.write(piece)
-    while written is not None and written < len(piece):
+    while (written := file.write(piece)) is not None:
+        if type(written) is not int or not 0 < written <= len(piece):
+            raise WriterFailed(
+                f"the writer's write() was given {len(piece)} bytes and returned {written!r:.60}; expected how many of "
+                "them it has written, or None for all"
+            )
+        if written == len(piece):
+            return
         piece = memoryview(piece)[written:]
-        written = file.write(piece)

@@ -92,14 +92,27 @@ class WriteCache:
         self._stop = threading.Event()
         _caches.add(self)
 
-    def turn(self, binding: Binding, settings: CacheSettings | None) -> CacheSettings | None:
-        """Flush and go on with other settings, None for no caching; return those before."""
+    def begin(self, binding: Binding, settings: CacheSettings) -> CacheSettings | None:
+        """Flush and let writes wait from now on, with these settings; return those before."""
         with self._lock:
             self.flush(binding)
-            before, self.settings = self.settings, settings
-            self._stop.set()
-            self._thread = None
+            before = self.settings
+            self._turn(settings)
             return before
+
+    def end(self, binding: Binding, settings: CacheSettings | None) -> None:
+        """Go back to ``settings``, None for no waiting, and flush.
+
+        What a flush that fails leaves waiting is written before the next write that does not wait.
+        """
+        with self._lock:
+            self._turn(settings)
+            self.flush(binding)
+
+    def _turn(self, settings: CacheSettings | None) -> None:
+        self.settings = settings
+        self._stop.set()
+        self._thread = None
 
     def offer(self, binding: Binding, key: Any, entry: Waiting) -> bool:
         """Let ``entry`` wait under ``key``; return False if it has to be written directly, being too large to wait.
@@ -149,6 +162,7 @@ class WriteCache:
     def _begin(self, binding: Binding, settings: CacheSettings) -> None:
         if not binding.is_joined:
             _unwritten[self] = binding
+            _flush_at_the_end_of_a_child()
         if settings.flush_interval is not None and (self._thread is None or not self._thread.is_alive()):
             self._start_thread(settings.flush_interval)
 
@@ -229,6 +243,8 @@ def _flush_regularly(reference: weakref.ref[WriteCache], stop: threading.Event, 
         if binding is None:
             cache.error = None
             continue
+        if cache._holds:
+            continue
         try:
             cache.flush(binding)
             cache.error = None
@@ -248,6 +264,18 @@ def _flush_before_fork() -> None:
 def _forget_in_child() -> None:
     for cache in list(_caches):
         cache._forget_parent()
+
+
+_child = 0
+
+
+def _flush_at_the_end_of_a_child() -> None:
+    """Have a process of multiprocessing's flush when it ends, which by itself runs nothing of atexit's."""
+    global _child
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _child != os.getpid():
+        _child = os.getpid()
+        util.Finalize(None, _flush_at_exit, exitpriority=100)
 
 
 def _flush_at_exit() -> None:

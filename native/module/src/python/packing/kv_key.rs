@@ -64,7 +64,7 @@ fn unsuitable(key: &Bound<'_, PyAny>) -> PyErr {
     unsupported(
         key.py(),
         format!(
-            "a key is str, bytes or int, not {name}: {}. Convert it, for instance with str()",
+            "a key is str, bytes or int, not {name}: {}. Convert it, for instance with str() or int()",
             clipped(key)
         ),
     )

@@ -111,6 +111,16 @@ impl PageScan {
 
     #[inline]
     fn entry<'py>(&self, py: Python<'py>, key: Cell<'_>, value: Cell<'_>) -> PyResult<Entry<'py>> {
+        if let Cell::Null | Cell::Float(_) = key {
+            return Err(corrupt(
+                py,
+                format!(
+                    "the key {} of a row is of a type that no key has: something else wrote it. check() finds all such \
+                     rows",
+                    short(&object(py, key, "key")?)
+                ),
+            ));
+        }
         if self.form == Form::Keys {
             return object(py, key, "key").map(Entry::Read);
         }
