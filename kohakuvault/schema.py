@@ -109,7 +109,7 @@ def _check(connection: Connection, tables: Sequence[Table], kind: str, options: 
     """Return whether the tables and their record exist; raise if they are not what they should be."""
     name = tables[0].name
     inspector = inspect(connection)
-    record = _record(connection, name) if inspector.has_table(_RECORDS.name) else None
+    record = _readable_record(connection, name) if inspector.has_table(_RECORDS.name) else None
     if record is not None:
         _check_record(name, record, kind, options)
     exist = [inspector.has_table(table.name) for table in tables]
@@ -122,8 +122,12 @@ def _check(connection: Connection, tables: Sequence[Table], kind: str, options: 
 
 
 def _record(connection: Connection, name: str) -> Any:
+    return connection.execute(select(_RECORDS).where(_RECORDS.c.name == name)).one_or_none()
+
+
+def _readable_record(connection: Connection, name: str) -> Any:
     try:
-        return connection.execute(select(_RECORDS).where(_RECORDS.c.name == name)).one_or_none()
+        return _record(connection, name)
     except CorruptValue as error:
         raise SchemaMismatch(
             f"the options of table {name!r} in vault_table are damaged: {error}. Delete that row; it is made anew when "

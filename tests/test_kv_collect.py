@@ -151,17 +151,30 @@ def test_a_form_that_there_is_not_is_a_named_error():
 
 def test_what_python_has_to_see_to_is_left_to_it_in_its_place(connection):
     pickled = pack(object, allow_pickle=True)
-    table(connection, [(1, pack("a")), (2, pickled), (3, b""), (4, "text"), (None, 1.5), (1.5, None), (7, pack("b"))])
+    table(connection, [(1, pack("a")), (2, pickled), (3, b""), (4, "text"), (5, 1.5), (6, None), (7, pack("b"))])
     scan = _native.PageScan("items", 100, 100, 1 << 20)
     connection.execute("SELECT 1 FROM t WHERE kv_collect(?, key, value)", (scan.token,)).fetchall()
     assert list(iter(scan.take, None)) == [
         ([(1, "a")], (2, pickled)),
         ([], (3, b"")),
         ([], (4, "text")),
-        ([], (None, 1.5)),
-        ([], (1.5, None)),
+        ([], (5, 1.5)),
+        ([], (6, None)),
         ([(7, "b")], None),
     ]
+
+
+@pytest.mark.parametrize("form", ["keys", "values", "items"])
+@pytest.mark.parametrize("key", [None, 1.5])
+def test_a_key_of_a_type_that_no_key_has_is_an_error_in_its_place(connection, form, key):
+    table(connection, [(1, pack(1)), (key, pack(2)), (3, pack(3))])
+    scan = _native.PageScan(form, 100, 100, 1 << 20)
+    columns = "key" if form == "keys" else "key, value"
+    connection.execute(f"SELECT 1 FROM t WHERE kv_collect(?, {columns})", (scan.token,)).fetchall()
+    assert scan.take() == ([(1, 1) if form == "items" else 1], None)
+    with pytest.raises(CorruptValue, match=f"the key {key} of a row"):
+        scan.take()
+    assert scan.take() == ([(3, 3) if form == "items" else 3], None)
 
 
 @pytest.mark.parametrize("form", ["keys", "items"])

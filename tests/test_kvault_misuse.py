@@ -506,7 +506,8 @@ def test_an_interrupt_at_any_line_leaves_the_thread_able_to_go_on(tmp_path):
         timeout=100,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # SQLAlchemy's pool logs what interrupted it.
+    assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 40
 
 

@@ -233,8 +233,9 @@ def test_a_key_that_cannot_be_one_is_a_problem_on_postgresql(new_url):
 
 def test_nulls_are_problems(engine, sql):
     blob, id = ("BLOB", "INTEGER") if engine.dialect.name == "sqlite" else ("BYTEA", "BIGSERIAL")
-    sql(f"CREATE TABLE kv (id {id} PRIMARY KEY, key {blob} UNIQUE, value {blob}, expires_at FLOAT)")
     kv = KVault(engine)
+    sql("DROP TABLE kv")
+    sql(f"CREATE TABLE kv (id {id} PRIMARY KEY, key {blob} UNIQUE, value {blob}, expires_at FLOAT)")
     kv["a"] = 1
     sql("UPDATE kv SET value = NULL")
     sql("INSERT INTO kv (key, value) VALUES (NULL, :value)", value=pack(1))
@@ -275,8 +276,9 @@ def test_a_missing_expiry_index_is_made_within_the_transaction_of_a_session(engi
 
 def test_unique_keys_are_made_sure_of_unless_there_are_two_of_one(engine, sql):
     blob, id = ("BLOB", "INTEGER") if engine.dialect.name == "sqlite" else ("BYTEA", "BIGSERIAL")
-    sql(f"CREATE TABLE kv (id {id} PRIMARY KEY, key {blob} NOT NULL, value {blob} NOT NULL, expires_at FLOAT)")
     kv = KVault(engine)
+    sql("DROP TABLE kv")
+    sql(f"CREATE TABLE kv (id {id} PRIMARY KEY, key {blob} NOT NULL, value {blob} NOT NULL, expires_at FLOAT)")
     for _ in range(2):
         sql("INSERT INTO kv (key, value) VALUES (:key, :value)", key=b"\x03a", value=pack(1))
     what = "nothing keeps two rows from having the same key"

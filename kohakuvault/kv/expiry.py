@@ -29,7 +29,7 @@ def deadline(ttl: TimeToLive | None) -> float | None:
         raise UnsupportedType(f"ttl is a number of seconds, a timedelta or None, not {ttl!r:.60}")
     if not 0 < ttl < _LONGEST:
         raise InvalidArgument(
-            f"ttl is {_shown(ttl)}: expected more than 0 and less than {_LONGEST:.0e} seconds; None is for ever, "
+            f"ttl={_shown(ttl)}: expected more than 0 and less than {_LONGEST:.0e} seconds; None is for ever, "
             "delete() is for at once"
         )
     return time() + ttl
