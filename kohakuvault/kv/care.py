@@ -61,7 +61,7 @@ class KVCare(KVEntries):
             "entries": int(entries),
             "expired": int(expired),
             **maintenance_of(binding).sizes(table),
-            "waiting": len(self._writes.waiting),
+            "waiting": self._writes.entries,
             "waiting_bytes": self._writes.bytes,
             "read_cache": kept and (kept.reason or kept.figures()),
         }
