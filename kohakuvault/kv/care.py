@@ -62,7 +62,7 @@ class KVCare(KVEntries):
             "expired": int(expired),
             **maintenance_of(binding).sizes(table),
             "waiting": self._writes.entries,
-            "waiting_bytes": self._writes.bytes,
+            "waiting_bytes": self._writes.waiting_bytes,
             "read_cache": kept and (kept.reason or kept.figures()),
         }
 

@@ -18,7 +18,7 @@ from .statements import KVStatements
 __all__ = ["delete_many", "get_many", "pair", "put_many", "put_waiting"]
 
 # Bytes of a buffer: what is smaller costs more statements, what is larger leaves the processor's cache.
-_ROWS = 1 << 20
+_ROWS = 1 << 18
 _KEYS = 1 << 16
 
 # Rows that are given to the driver at a time.

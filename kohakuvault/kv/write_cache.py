@@ -97,7 +97,7 @@ class WriteCache:
         return self._buffer.entries
 
     @property
-    def bytes(self) -> int:
+    def waiting_bytes(self) -> int:
         """Memory that they take, about."""
         return self._buffer.bytes
 
@@ -136,7 +136,7 @@ class WriteCache:
                 return True
             if self._holds or not settings.auto_flush:
                 raise InvalidArgument(
-                    f"{self.bytes} bytes wait in the cache and a value of {len(packed)} more would exceed cap_bytes="
+                    f"{self.waiting_bytes} bytes wait in the cache and a value of {len(packed)} more would exceed cap_bytes="
                     f"{settings.cap_bytes} while flushing is held back by lock_cache() or auto_flush=False: call "
                     "flush_cache()"
                 )

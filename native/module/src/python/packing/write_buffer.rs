@@ -73,8 +73,7 @@ impl WriteBuffer {
         let taken = {
             let mut state = self.lock(key.py());
             let limit = state.limit;
-            !state.waiting.is_empty()
-                && state.set(hash, Row { bytes: &row, key: length, expires_at }, limit)
+            !state.waiting.is_empty() && state.set(hash, Row { bytes: &row, key: length, expires_at }, limit)
         };
         give_back(row);
         Ok(taken)
@@ -94,8 +93,7 @@ impl WriteBuffer {
             Ok(())
         })?;
         let hash = hash_of(key)?;
-        let taken =
-            self.lock(key.py()).set(hash, Row { bytes: &row, key: length, expires_at }, limit);
+        let taken = self.lock(key.py()).set(hash, Row { bytes: &row, key: length, expires_at }, limit);
         give_back(row);
         Ok(taken)
     }
@@ -201,7 +199,10 @@ impl WriteBuffer {
 
 /// A row, and the length of its key. Packing may run Python code that comes here again: that finds another buffer.
 #[inline]
-fn row_of(key: &Bound<'_, PyAny>, write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>) -> PyResult<(Vec<u8>, usize)> {
+fn row_of(
+    key: &Bound<'_, PyAny>,
+    write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>,
+) -> PyResult<(Vec<u8>, usize)> {
     let read = kv_key::read(key)?;
     let mut row = ROW.take();
     row.clear();
