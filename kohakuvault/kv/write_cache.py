@@ -116,7 +116,8 @@ class WriteCache:
     def offer(self, binding: Binding, key: Any, packed: bytes, expires_at: float | None) -> bool:
         """Let an entry, as the driver takes it, wait; return False if it has to be written directly.
 
-        Such are those that are too large to wait, and keys of types that no :class:`KVTable` of ours has.
+        Such are those that are too large to wait, and those whose key the driver takes as no str, bytes or int: a
+        float, say, in a table with a key column of the user's own.
 
         Raises
         ------
@@ -136,9 +137,9 @@ class WriteCache:
                 return True
             if self._holds or not settings.auto_flush:
                 raise InvalidArgument(
-                    f"{self.waiting_bytes} bytes wait in the cache and a value of {len(packed)} more would exceed cap_bytes="
-                    f"{settings.cap_bytes} while flushing is held back by lock_cache() or auto_flush=False: call "
-                    "flush_cache()"
+                    f"{self.waiting_bytes} bytes wait in the cache and a value of {len(packed)} more would exceed "
+                    f"cap_bytes={settings.cap_bytes} while flushing is held back by lock_cache() or auto_flush=False: "
+                    "call flush_cache()"
                 )
             self.flush(binding)
             return self._add(binding, settings, key, packed, expires_at, settings.cap_bytes)
@@ -158,13 +159,11 @@ class WriteCache:
             return self._buffer.insert(key, packed, expires_at, most)
         # Before the first entry: from then on other threads may add theirs, and read them.
         self._begin(binding, settings)
-        taken = False
         try:
-            taken = self._buffer.insert(key, packed, expires_at, most)
+            return self._buffer.insert(key, packed, expires_at, most)
         finally:
-            if not taken:
+            if not self._buffer.entries:
                 self._written()
-        return taken
 
     def _begin(self, binding: Binding, settings: CacheSettings) -> None:
         if not binding.is_joined:
