@@ -262,6 +262,54 @@ def pack_keys(keys: Iterator[Any], size: int) -> bytes | None:
     """
 
 @final
+class WriteBuffer:
+    """Entries that wait to be written, by key, in the order in which their keys were first set.
+
+    Keys are exactly ``str``, ``bytes`` or ``int``, kept apart. Sizes are bytes of memory, about: of the keys and packed
+    values, and 200 or so for each entry.
+    """
+
+    def __new__(cls) -> WriteBuffer: ...
+    def admit(self, limit: int, /) -> None:
+        """Say how large :meth:`put` may make it; nothing at first."""
+
+    def put(self, key: Any, value: Any, expires_at: float | None, allow_pickle: bool, /) -> bool:
+        """Set ``key`` to ``value``, packed; return False, changing nothing, if it is empty or would exceed the limit.
+
+        Raises as :func:`check_key` and :func:`pack`.
+        """
+
+    def insert(self, key: Any, packed: builtins.bytes, expires_at: float | None, limit: int, /) -> bool:
+        """Set ``key`` to a packed value; return False, changing nothing, if it would exceed ``limit``.
+
+        Raises as :func:`check_key`.
+        """
+
+    def get(self, key: Any, /) -> tuple[builtins.bytes, float | None] | None:
+        """The packed value of ``key``, and when it expires; None if there is none."""
+
+    def page(
+        self, start: int, size: int, as_rows: bool, /
+    ) -> tuple[int, builtins.bytes | None, list[tuple[Any, builtins.bytes, float | None]] | None]:
+        """Some of the entries, from number ``start`` on.
+
+        Returns the number of the next, and either a buffer for ``kv_rows`` of at most ``size`` bytes, or a list of
+        ``(key, packed, expires_at)`` of about so many; neither when there are no more. Without ``as_rows`` only lists;
+        with it, in lists are what expires or is larger than ``size`` by itself.
+        """
+
+    def clear(self) -> int:
+        """Forget every entry; return how many there were."""
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory that they take."""
+
+@final
 class PageScan:
     """Keys, values or both of a query's rows, collected by the SQL function ``kv_collect`` and taken page by page.
 

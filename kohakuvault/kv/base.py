@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Table
 
+from .._native import WriteBuffer
 from ..binding import Bind, Binding
 from ..container import Container
 from ..errors import CorruptValue, InvalidArgument, NotFound
@@ -16,12 +17,12 @@ from ..lending import DriverCursor
 from ..orm.tables import KVTable, kv_class, table_of
 from ..packing import ChunkedBytes
 from ..schema import entity_of, open_tables
-from .many import put_stored
+from .many import put_waiting
 from .options import refuse_unknown
 from .read_cache import ReadCache
 from .statements import KVStatements, kv_statements
 from .streams import Streams
-from .write_cache import Waiting, WriteCache
+from .write_cache import WriteCache
 
 __all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase", "corrupt_at"]
 
@@ -90,17 +91,24 @@ class KVBase(Container):
             binding.settle()
         return binding
 
-    def _waiting(self, key: Any) -> Waiting | None:
-        self._sql.stored_key(key)
-        return self._writes.waiting.get(key) if self.binding.may_wait else None
+    def _waiting(self, key: Any) -> tuple[bytes, float | None] | None:
+        """Return the packed value that waits for ``key``, and when it expires; None if none does."""
+        stored = self._sql.stored_key(key)
+        waiting = self._writes.waiting
+        return waiting.get(stored) if waiting is not None and self.binding.may_wait else None
 
     def _wait(self, key: Any, value: Any, expires_at: float | None) -> bool:
         """Let an entry wait to be written; return False if it must be written directly."""
         binding = self._binding
         if binding is None or binding.epoch != self._epoch:
             binding = self.binding
-        entry = (self._sql.stored_key(key), self._sql.pack(value), expires_at)
-        return binding.may_wait and self._writes.offer(binding, key, entry)
+        if not binding.may_wait:
+            return False
+        sql = self._sql
+        put = self._writes.put
+        if put is not None and sql.packs_plainly and put(key, value, expires_at, sql.pickle):
+            return True
+        return self._writes.offer(binding, sql.stored_key(key), sql.pack(value), expires_at)
 
     def _unpack(self, key: Any, packed: Any, cursor: DriverCursor) -> Any:
         """Return the value that is stored for ``key`` as ``packed``, which was read by ``cursor``."""
@@ -134,8 +142,8 @@ def corrupt_at(key: Any, error: CorruptValue) -> CorruptValue:
 
 
 def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
-    def write(cursor: DriverCursor, entries: list[Waiting]) -> None:
-        if put_stored(cursor, sql, entries):
+    def write(cursor: DriverCursor, waiting: WriteBuffer) -> None:
+        if put_waiting(cursor, sql, waiting):
             cursor.run(sql.delete_expired, time(), SWEEP_MOST)
 
     cache = binding.caches.setdefault(name, WriteCache(write))

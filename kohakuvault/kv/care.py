@@ -61,8 +61,8 @@ class KVCare(KVEntries):
             "entries": int(entries),
             "expired": int(expired),
             **maintenance_of(binding).sizes(table),
-            "waiting": len(self._writes.waiting),
-            "waiting_bytes": self._writes.bytes,
+            "waiting": self._writes.entries,
+            "waiting_bytes": self._writes.waiting_bytes,
             "read_cache": kept and (kept.reason or kept.figures()),
         }
 

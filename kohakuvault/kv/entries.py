@@ -27,7 +27,7 @@ class KVEntries(KVBase):
     def _find(self, key: Any) -> Any:
         """Return the packed value of ``key``, or None."""
         if self._writes.waiting and (entry := self._waiting(key)) is not None:
-            return None if is_over(entry[2]) else entry[1]
+            return None if is_over(entry[1]) else entry[0]
         if self._cache is not None:
             return self._cache.read(self._sql.get, key)
         binding = self._binding
@@ -70,7 +70,7 @@ class KVEntries(KVBase):
 
     def __contains__(self, key: Any) -> bool:
         if self._writes.waiting and (entry := self._waiting(key)) is not None:
-            return not is_over(entry[2])
+            return not is_over(entry[1])
         if self._cache is not None:
             return self._cache.contains(self._sql.exists, key)
         binding = self._binding

@@ -6,23 +6,20 @@ the cost of giving it each row. The results are the same either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
-from operator import itemgetter
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
-from .._native import pack_keys, pack_rows
+from .._native import WriteBuffer, pack_keys, pack_rows
 from ..errors import InvalidArgument
 from ..lending import DriverCursor
 from .statements import KVStatements
 
-__all__ = ["delete_many", "get_many", "pair", "put_many", "put_stored"]
+__all__ = ["delete_many", "get_many", "pair", "put_many", "put_waiting"]
 
 # Bytes of a buffer: what is smaller costs more statements, what is larger leaves the processor's cache.
-_ROWS = 1 << 20
+_ROWS = 1 << 18
 _KEYS = 1 << 16
-
-Stored = tuple[Any, bytes, float | None]
 
 # Rows that are given to the driver at a time.
 _PAGE = 1000
@@ -50,37 +47,22 @@ def put_many(
             return
 
 
-def put_stored(cursor: DriverCursor, sql: KVStatements, entries: Sequence[Stored]) -> bool:
-    """Set entries that are as the driver takes them: each a key, a packed value and when it expires.
+def put_waiting(cursor: DriverCursor, sql: KVStatements, waiting: WriteBuffer) -> bool:
+    """Set the entries of a buffer, which are as the driver takes them, in their order: it is that of insertion.
 
     Returns whether any of them expires.
     """
-    rows = [(key, packed) for key, packed, expires_at in entries if expires_at is None]
-    expiring = len(rows) < len(entries)
-    if not (sql.takes_rows and cursor.has_rows):
-        cursor.many(sql.put_stored, entries)
-    elif not expiring:
-        _put_packed(cursor, sql, rows)
-    else:
-        # In their order, because it is that of insertion.
-        for expires_at, some in groupby(entries, itemgetter(2)):
-            if expires_at is None:
-                _put_packed(cursor, sql, [(key, packed) for key, packed, _ in some])
-            else:
-                cursor.many(sql.put_stored, list(some))
-    return expiring
-
-
-def _put_packed(cursor: DriverCursor, sql: KVStatements, rows: list[tuple[Any, bytes]]) -> None:
-    rest = iter(rows)
+    as_rows = sql.takes_rows and cursor.has_rows
+    start, expiring = 0, False
     while True:
-        buffer, large = pack_rows(rest, _ROWS, packed=True)
-        if buffer is not None:
-            cursor.run(sql.put_rows, buffer, None)
-        if large is not None:
-            cursor.run(sql.put_stored, *large, None)
-        elif buffer is None:
-            return
+        start, rows, entries = waiting.page(start, _ROWS, as_rows)
+        if rows is not None:
+            cursor.run(sql.put_rows, rows, None)
+        elif entries is not None:
+            cursor.many(sql.put_stored, entries)
+            expiring = expiring or any(expires_at is not None for _, _, expires_at in entries)
+        else:
+            return expiring
 
 
 def get_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any], default: Any, now: float) -> list[Any]:

@@ -31,6 +31,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import UserDefinedType
 
+from .._native import check_key
 from ..errors import CorruptValue
 from ..orm.types import Key, Packed
 from ..packing import pack, unpack
@@ -77,6 +78,8 @@ class KVStatements:
         The encoding of all values, or None.
     takes_rows
         Whether the statements on ``kv_rows`` suit the table's types, where a connection has that function.
+    packs_plainly
+        Whether ``stored_key`` only checks the key, and ``pack`` is that of :mod:`kohakuvault.packing` with ``pickle``.
     """
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
@@ -94,6 +97,7 @@ class KVStatements:
         self.encoding = values.encoding if isinstance(values, Packed) else None
         # Types of the user's own may bind as they like.
         self.takes_rows = type(table.c.key.type) is Key and type(values) is Packed
+        self.packs_plainly = self.takes_rows and self.encoding is None and self.stored_key is check_key
         self._variants: dict[tuple[Any, ...], Statement] = {}
 
     def _statement(self, element: Any, *names: str) -> Statement:

@@ -16,23 +16,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from .._native import WriteBuffer
 from ..binding import Binding
 from ..errors import InvalidArgument, KohakuVaultError
 from ..lending import DriverCursor
 
-__all__ = ["CacheSettings", "Waiting", "WriteCache"]
-
-# What an entry takes in memory beside its key and value: a dict slot, a tuple and two object headers.
-_OVERHEAD = 200
-
-
-# Key and value as the driver takes them, and when the entry expires.
-Waiting = tuple[Any, bytes, float | None]
-
-
-def _size(entry: Waiting) -> int:
-    key, packed, _ = entry
-    return _OVERHEAD + len(packed) + (0 if type(key) is int else len(key))
+__all__ = ["CacheSettings", "WriteCache"]
 
 
 @dataclass(frozen=True)
@@ -75,16 +64,26 @@ class WriteCache:
     settings
         None while writes go straight to the database.
     waiting
-        The entries by key, in the order in which they were first set. Reading it needs no lock.
+        The entries by their stored keys, in the order in which they were first set; None if there are none. Reading
+        it needs no lock.
+    put
+        Takes what can wait without ado: key, value, when it expires and whether it may be a pickle; returns whether
+        it did. If not, or if it is None, :meth:`offer` does the rest. Only for tables whose types are our own.
     error
         Why the last flush in the background failed; None if it did not.
+
+    Notes
+    -----
+    Only who has the lock begins to let writes wait, or ends it: ``put`` refuses while nothing waits, and during a
+    flush.
     """
 
-    def __init__(self, write: Callable[[DriverCursor, list[Waiting]], None]) -> None:
+    def __init__(self, write: Callable[[DriverCursor, WriteBuffer], None]) -> None:
         self.settings: CacheSettings | None = None
-        self.waiting: dict[Any, Waiting] = {}
+        self.waiting: WriteBuffer | None = None
+        self.put: Callable[[Any, Any, float | None, bool], bool] | None = None
         self.error: BaseException | None = None
-        self.bytes = 0
+        self._buffer = WriteBuffer()
         self._write = write
         self._lock = threading.RLock()
         self._holds = 0
@@ -92,12 +91,22 @@ class WriteCache:
         self._stop = threading.Event()
         _caches.add(self)
 
+    @property
+    def entries(self) -> int:
+        """How many entries wait."""
+        return self._buffer.entries
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory that they take, about."""
+        return self._buffer.bytes
+
     def begin(self, binding: Binding, settings: CacheSettings) -> CacheSettings | None:
         """Flush and let writes wait from now on, with these settings; return those before."""
         with self._lock:
             self.flush(binding)
             before = self.settings
-            self._turn(settings)
+            self._turn(binding, settings)
             return before
 
     def end(self, binding: Binding, settings: CacheSettings | None) -> None:
@@ -106,16 +115,22 @@ class WriteCache:
         What a flush that fails leaves waiting is written before the next write that does not wait.
         """
         with self._lock:
-            self._turn(settings)
+            self._turn(binding, settings)
             self.flush(binding)
 
-    def _turn(self, settings: CacheSettings | None) -> None:
+    def _turn(self, binding: Binding, settings: CacheSettings | None) -> None:
         self.settings = settings
+        # A Session asks to be told of every write, see `offer`.
+        self.put = None if settings is None or binding.is_joined else self._buffer.put
+        self._admit()
         self._stop.set()
         self._thread = None
 
-    def offer(self, binding: Binding, key: Any, entry: Waiting) -> bool:
-        """Let ``entry`` wait under ``key``; return False if it has to be written directly, being too large to wait.
+    def offer(self, binding: Binding, key: Any, packed: bytes, expires_at: float | None) -> bool:
+        """Let an entry, as the driver takes it, wait; return False if it has to be written directly.
+
+        Such are those that are too large to wait, and those whose key the driver takes as no str, bytes or int: a
+        float, say, in a table with a key column of the user's own.
 
         Raises
         ------
@@ -124,40 +139,44 @@ class WriteCache:
         KohakuVaultError
             of a flush that was due and failed. The new entry is not taken then; the others still wait.
         """
-        # Run for every write: each call less is some percent, and `with` takes twice as long as this.
-        lock = self._lock
-        lock.acquire()
-        try:
+        with self._lock:
             settings = self.settings
-            if settings is None:
+            if settings is None or type(key) not in (str, bytes, int) or type(packed) is not bytes:
                 return False
             if binding.is_joined:
                 # Every time: a Session begins its savepoints only when its connection is asked for.
                 binding.keep_waiting(self)
-            size = _OVERHEAD + len(entry[1]) + (0 if type(entry[0]) is int else len(entry[0]))
-            total = self.bytes + size
-            if total > settings.flush_threshold:
-                if not self._holds and settings.auto_flush:
-                    self.flush(binding)
-                    total = size
-                    if size > settings.cap_bytes:
-                        return False
-                if total > settings.cap_bytes:
-                    raise InvalidArgument(
-                        f"{self.bytes} bytes wait in the cache and {size} more would exceed cap_bytes="
-                        f"{settings.cap_bytes} while flushing is held back by lock_cache() or auto_flush=False: call "
-                        "flush_cache()"
-                    )
-            waiting = self.waiting
-            if not waiting:
-                self._begin(binding, settings)
-            elif key in waiting:
-                total -= _size(waiting[key])
-            waiting[key] = entry
-            self.bytes = total
-            return True
+            if self._add(binding, settings, key, packed, expires_at, self._most):
+                return True
+            if self._holds or not settings.auto_flush:
+                raise InvalidArgument(
+                    f"{self.waiting_bytes} bytes wait in the cache and a value of {len(packed)} more would exceed "
+                    f"cap_bytes={settings.cap_bytes} while flushing is held back by lock_cache() or auto_flush=False: "
+                    "call flush_cache()"
+                )
+            self.flush(binding)
+            return self._add(binding, settings, key, packed, expires_at, settings.cap_bytes)
+
+    def _add(
+        self,
+        binding: Binding,
+        settings: CacheSettings,
+        key: Any,
+        packed: bytes,
+        expires_at: float | None,
+        most: int,
+    ) -> bool:
+        """Let an entry wait if no more than ``most`` bytes wait then; return whether it does."""
+        most = min(most, sys.maxsize)
+        if self.waiting is not None:
+            return self._buffer.insert(key, packed, expires_at, most)
+        # Before the first entry: from then on other threads may add theirs, and read them.
+        self._begin(binding, settings)
+        try:
+            return self._buffer.insert(key, packed, expires_at, most)
         finally:
-            lock.release()
+            if not self._buffer.entries:
+                self._written()
 
     def _begin(self, binding: Binding, settings: CacheSettings) -> None:
         if not binding.is_joined:
@@ -165,26 +184,43 @@ class WriteCache:
             _flush_at_the_end_of_a_child()
         if settings.flush_interval is not None and (self._thread is None or not self._thread.is_alive()):
             self._start_thread(settings.flush_interval)
+        self.waiting = self._buffer
+
+    @property
+    def _most(self) -> int:
+        """What may wait before a write flushes first, or is refused."""
+        settings = self.settings
+        if settings is None:
+            return 0
+        return settings.cap_bytes if self._holds or not settings.auto_flush else settings.flush_threshold
+
+    def _admit(self) -> None:
+        self._buffer.admit(min(self._most, sys.maxsize))
 
     def flush(self, binding: Binding) -> int:
         """Write all that waits in one transaction; return how many entries."""
         with self._lock:
-            if not self.waiting:
+            if self.waiting is None:
                 return 0
             if not binding.may_wait:
                 raise InvalidArgument(
                     "writes of other threads wait in the cache and would become part of this thread's transaction() or "
                     "snapshot(): flush, enable or disable the cache outside of it"
                 )
-            with binding.writing() as cursor:
-                self._write(cursor, list(self.waiting.values()))
-            return self._written()
+            # What other threads set meanwhile waits for the lock: it is neither lost nor taken for written.
+            self._buffer.admit(0)
+            try:
+                with binding.writing() as cursor:
+                    self._write(cursor, self._buffer)
+                return self._written()
+            finally:
+                self._admit()
 
     def flush_on(self, cursor: DriverCursor) -> None:
         """Write all that waits by ``cursor``, whose transaction it is part of."""
         with self._lock:
-            if self.waiting:
-                self._write(cursor, list(self.waiting.values()))
+            if self.waiting is not None:
+                self._write(cursor, self._buffer)
                 self._written()
 
     def drop(self) -> None:
@@ -197,16 +233,17 @@ class WriteCache:
         """Return a context in which no write flushes by itself."""
         with self._lock:
             self._holds += 1
+            self._admit()
         try:
             yield
         finally:
             with self._lock:
                 self._holds -= 1
+                self._admit()
 
     def _written(self) -> int:
-        count = len(self.waiting)
-        self.waiting.clear()
-        self.bytes = 0
+        count = self._buffer.clear()
+        self.waiting = None
         _unwritten.pop(self, None)
         return count
 
@@ -225,6 +262,11 @@ class WriteCache:
         self._lock = threading.RLock()
         self._holds = 0
         self._thread = None
+        # Another thread may have had the lock inside the other one.
+        self._buffer = WriteBuffer()
+        if self.put is not None:
+            self.put = self._buffer.put
+        self._admit()
         self._written()
 
 
@@ -283,7 +325,7 @@ def _flush_at_exit() -> None:
         try:
             cache.flush(binding)
         except KohakuVaultError as error:
-            sys.stderr.write(f"kohakuvault: {len(cache.waiting)} cached entries could not be written: {error}\n")
+            sys.stderr.write(f"kohakuvault: {cache.entries} cached entries could not be written: {error}\n")
 
 
 atexit.register(_flush_at_exit)

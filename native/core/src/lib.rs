@@ -29,3 +29,4 @@ pub mod second_chance;
 pub mod text;
 pub mod topk;
 pub mod vector;
+pub mod waiting;

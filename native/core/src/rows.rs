@@ -195,10 +195,20 @@ impl Input<'_> {
     }
 }
 
+/// The key at the beginning of some bytes, as `write_key` writes it.
+#[must_use]
+pub fn read_key(bytes: &[u8]) -> Option<Key<'_>> {
+    Some(match key(&mut Input { buffer: bytes, at: 0 }).ok()? {
+        KeyAt::Int(number) => Key::Int(number),
+        KeyAt::Text(place) => Key::Text(str::from_utf8(bytes.get(place)?).ok()?),
+        KeyAt::Blob(place) => Key::Blob(bytes.get(place)?),
+    })
+}
+
 #[inline]
-fn row(input: &mut Input<'_>, values: bool) -> Result<Row, &'static str> {
+fn key(input: &mut Input<'_>) -> Result<KeyAt, &'static str> {
     let [kind] = input.array()?;
-    let key = match kind {
+    Ok(match kind {
         INT => KeyAt::Int(i64::from_le_bytes(input.array()?)),
         TEXT => {
             let place = input.counted()?;
@@ -209,7 +219,12 @@ fn row(input: &mut Input<'_>, values: bool) -> Result<Row, &'static str> {
         }
         BLOB => KeyAt::Blob(input.counted()?),
         _ => return Err("unknown kind of key"),
-    };
+    })
+}
+
+#[inline]
+fn row(input: &mut Input<'_>, values: bool) -> Result<Row, &'static str> {
+    let key = key(input)?;
     let value = if values { Some(input.counted()?) } else { None };
     Ok(Row { key, value })
 }
@@ -330,6 +345,16 @@ mod tests {
         ] {
             let error = all(buffer).unwrap_err();
             assert_eq!((error.at, error.what), (at, what), "{buffer:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_by_itself() {
+        for key in KEYS_OF_EACH_KIND {
+            let mut out = Vec::new();
+            write_key(&mut out, key).unwrap();
+            assert_eq!(read_key(&out), Some(key));
+            assert_eq!(read_key(&out[..out.len() - 1]), None);
         }
     }
 

@@ -31,6 +31,8 @@ mod _native {
     use crate::python::packing::rows::{pack_keys, pack_rows};
     #[pymodule_export]
     use crate::python::packing::scan::PageScan;
+    #[pymodule_export]
+    use crate::python::packing::write_buffer::WriteBuffer;
 
     #[pymodule_export]
     use crate::python::read_cache::ReadCache;

@@ -26,3 +26,4 @@ pub(crate) mod rows;
 pub(crate) mod scan;
 mod time;
 mod walk;
+pub(crate) mod write_buffer;

@@ -10,7 +10,7 @@ use super::face::{Form, pack_as, pack_to};
 use super::kv_key;
 
 /// A failure while a row is written.
-struct Failed(PyErr);
+pub(super) struct Failed(pub(super) PyErr);
 
 impl From<TooLong> for Failed {
     fn from(error: TooLong) -> Self {
