@@ -86,7 +86,8 @@ class KVStatements:
         self._table = table
         self._dialect = dialect
         decode = table.c.key.type.dialect_impl(dialect).result_processor(dialect, None)
-        self.key: Callable[[Any], Any] = decode or _checked_key
+        # Types of the user's own have keys of their own.
+        self.key: Callable[[Any], Any] = decode or (_checked_key if type(table.c.key.type) is Key else lambda key: key)
         self.stored_key: Callable[[Any], Any] = table.c.key.type.dialect_impl(dialect).bind_processor(dialect) or (
             lambda key: key
         )
