@@ -146,7 +146,10 @@ def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
         if put_waiting(cursor, sql, waiting):
             cursor.run(sql.delete_expired, time(), SWEEP_MOST)
 
-    cache = binding.caches.setdefault(name, WriteCache(write))
+    cache = binding.caches.get(name)
+    if cache is None:
+        # Of two threads that are here at once, one's is taken.
+        cache = binding.caches.setdefault(name, WriteCache(write))
     assert isinstance(cache, WriteCache)
     return cache
 
