@@ -212,7 +212,7 @@ class LikeADict(RuleBasedStateMachine):
         self.kv.clear()
         self.model.clear()
         self.deadlines.clear()
-        if not self.saved:
+        if not self.saved and self.session is None:
             self.loose.clear()
 
     # -- time, caches, handles ---------------------------------------------------------------------
