@@ -102,7 +102,9 @@ def opened(kind: str, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[Any]
     """Give something to bind a container to: URL, our engine, one that knows nothing of us, Session, Connection."""
     database, kind = kind.split("-")
     if kind == "memory":
-        yield kohakuvault.create_engine(":memory:")
+        engine = kohakuvault.create_engine(":memory:")
+        yield engine
+        engine.dispose()
         return
     url = new_url(database)
     if kind == "url":

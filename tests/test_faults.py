@@ -289,6 +289,47 @@ def test_every_truncation_and_changed_byte_of_a_value_harms_no_other(path, raw):
     assert kv.copy() == {"good": 1, "last": 2}
 
 
+FORGOTTEN = """
+    import gc, sys
+    from kohakuvault import ColumnVault, KVault, VectorKVault, create_engine, doctor
+    path = sys.argv[1]
+
+    def memory(): KVault(":memory:")["a"] = 1
+    def file(): KVault(path)["a"] = 1
+    def block():
+        with KVault(path) as kv: kv["a"] = 1
+    def caches():
+        kv = KVault(path, read_cache=1 << 20)
+        with kv.cache(): kv["a"] = 1
+        return kv["a"]
+    def iterator(): return next(iter(KVault(path).items()))
+    def engine():
+        engine = create_engine(path)
+        kv = KVault(engine)
+        with kv.transaction(): kv["b"] = 1
+        with kv.snapshot(): kv["b"]
+        engine.dispose()
+    def care():
+        kv = KVault(path)
+        kv.backup(path + ".copy")
+        kv.check(), kv.optimize(), kv.stats(), doctor(path)
+    def others():
+        ColumnVault(path).create_column("c", "i64").extend(range(10))
+        VectorKVault(path, dimensions=3).insert([1, 2, 3], 1)
+
+    for use in (memory, file, block, caches, iterator, engine, care, others):
+        use()
+        gc.collect()
+"""
+
+
+def test_what_is_forgotten_leaves_no_connection_open(path):
+    """Python 3.13 and later tell of such."""
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", textwrap.dedent(FORGOTTEN), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # -- damaged columns -----------------------------------------------------------------------------------
 
 DAMAGES = [
