@@ -52,6 +52,11 @@ class StreamLost(KohakuVaultError, OSError):
     """The chunks of a value that is being read or written are gone: its entry was replaced or removed meanwhile."""
 
 
+def corrupt_at(key: Any, error: CorruptValue) -> CorruptValue:
+    """Return ``error``, that of a value, with its key."""
+    return CorruptValue(f"key {key!r:.200}: {error}. check() finds all such entries; the others can be read")
+
+
 class SchemaMismatch(KohakuVaultError):
     """A table that exists with another layout, other options or a newer format."""
 

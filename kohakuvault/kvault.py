@@ -108,9 +108,9 @@ class KVault(KVOrder, KVFiles, KVCaching, KVCare, MutableMapping[Any, Any]):
     def put_many(self, items: Iterable[tuple[Any, Any]], ttl: TimeToLive | None = None) -> None:
         """Set every ``(key, value)``: all of them, or none if one cannot be stored or ``items`` raises.
 
-        One transaction, and of ``items`` no more than 1000 pairs or some megabytes in memory at a time. An
-        iterator that gives more is read while the transaction is open: what it does with this vault is part of that,
-        and what it writes may be overwritten by pairs that it gave before.
+        One transaction, and of ``items`` no more than 1000 pairs or some megabytes in memory at a time. From the
+        1001st pair on an iterator is read while the transaction is open: what it does with this vault then is part
+        of that, and may be overwritten by pairs that it gave before, which it does not see.
         ``ttl`` is that of :meth:`put`.
         """
         pairs = iter(items)

@@ -157,6 +157,7 @@ class DriverCursor:
         self.renew()
         if not isinstance(error, self._error):
             return
+        raise_interrupt(error)
         translated = translate(error)
         if isinstance(translated, SchemaMismatch):
             forget(self._engine)
@@ -223,6 +224,15 @@ def lender_for(engine: Engine) -> Lender:
     return DetachedLender(engine)
 
 
+def raise_interrupt(error: BaseException) -> None:
+    """Raise the KeyboardInterrupt that ``error`` of a driver, or of SQLAlchemy's, came up in and hides."""
+    context = error.__context__
+    while context is not None:
+        if isinstance(context, KeyboardInterrupt):
+            raise context from error
+        context = context.__context__
+
+
 @contextmanager
 def translated_errors(engine: Engine) -> Iterator[None]:
     """Raise what opening a connection or ending a transaction may raise, SQLAlchemy's or the driver's, as ours."""
@@ -230,7 +240,11 @@ def translated_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PendingRollbackError, engine.dialect.dbapi.Error) as error:
+        raise_interrupt(error)
         raise translate(error) from error
+    except AssertionError as error:
+        raise_interrupt(error)
+        raise
     except PoolTimeout as error:
         raise DatabaseBusy(
             "the engine's pool gave no connection in time. On a database server an iterator that is open has one, and "

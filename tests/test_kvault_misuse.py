@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from sqlalchemy.orm import Session
 
 from kohakuvault import (
     ColumnVault,
@@ -188,6 +189,36 @@ def test_an_iterator_that_uses_the_vault_it_is_written_to(kv):
     assert len(kv) == 2502
 
 
+def test_what_a_failing_iterator_has_written_is_undone_in_a_session_too(engine):
+    with Session(engine) as session:
+        kv = KVault(session)
+        kv.enable_cache()
+        kv["before"] = 1
+
+        def pairs():
+            for number in range(2000):
+                if number == 1600:
+                    kv["meanwhile"] = kv["before"] = 2
+                yield number, number
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            kv.update(pairs())
+        assert kv.copy() == {"before": 1}
+        session.commit()
+    assert KVault(engine).copy() == {"before": 1}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_a_file_that_is_replaced_keeps_its_mode(kv, tmp_path):
+    kv["f"] = b"secret"
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    kv.get_to_file("f", path)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"secret", 0o600)
+
+
 def test_a_damaged_value_names_its_key(kv):
     kv.update({"good": 1, "bad": 2, b"worse": [3]})
     damaged = "X'07C1'" if kv.engine.dialect.name == "sqlite" else r"'\x07c1'::bytea"
@@ -201,6 +232,9 @@ def test_a_damaged_value_names_its_key(kv):
         lambda: kv.setdefault("bad"),
         lambda: kv.incr("bad"),
         lambda: kv.get_many(["good", "bad"]),
+        lambda: kv.replace("bad", 1, 2),
+        lambda: kv.open("bad"),
+        lambda: kv.get_to_file("bad", io.BytesIO()),
         lambda: kv.first() if kv.delete("good") else None,
         lambda: kv.range().__next__(),
         kv.copy,

@@ -33,6 +33,7 @@ class JoinedBinding(Binding):
         super().__init__()
         self.source = source
         self._only_reads = False
+        self._writes = False
         self._flushes_before_commit = False
         # The listeners keep them, so that what waits goes with the connection.
         self._waiting: weakref.WeakKeyDictionary[Connection, set[Waits]] = weakref.WeakKeyDictionary()
@@ -59,8 +60,14 @@ class JoinedBinding(Binding):
     @contextmanager
     def writing(self) -> Iterator[DriverCursor]:
         cursor = self._for_writing()
-        with begun(cursor, "BEGIN") if in_autocommit(cursor.connection) else savepoint(cursor):
-            yield cursor
+        before = self._writes
+        try:
+            # What an iterator that is being written does is part of this, and undone with it: it may not wait.
+            self._writes = True
+            with begun(cursor, "BEGIN") if in_autocommit(cursor.connection) else savepoint(cursor):
+                yield cursor
+        finally:
+            self._writes = before
 
     @contextmanager
     def scanning(self, scan: Scan) -> Iterator[Iterator[Iterable[Any]]]:
@@ -103,7 +110,7 @@ class JoinedBinding(Binding):
 
     @property
     def may_wait(self) -> bool:
-        return not self._only_reads
+        return not self._only_reads and not self._writes
 
     def check_may_cache(self) -> None:
         if isinstance(self.source, scoped_session):

@@ -12,7 +12,7 @@ from sqlalchemy import Table
 from .._native import WriteBuffer
 from ..binding import Bind, Binding
 from ..container import Container
-from ..errors import CorruptValue, InvalidArgument, NotFound
+from ..errors import CorruptValue, InvalidArgument, NotFound, corrupt_at
 from ..lending import DriverCursor
 from ..orm.tables import KVTable, kv_class, table_of
 from ..packing import ChunkedBytes
@@ -24,7 +24,7 @@ from .statements import KVStatements, kv_statements
 from .streams import Streams
 from .write_cache import WriteCache
 
-__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase", "corrupt_at"]
+__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase"]
 
 # One in so many writes that expire also removes up to so many entries that have.
 SWEEP_EVERY, SWEEP_MOST = 64, 256
@@ -134,11 +134,6 @@ class KVBase(Container):
             self.read_cache.close()
             self.read_cache = self._cache = None
         super().close()
-
-
-def corrupt_at(key: Any, error: CorruptValue) -> CorruptValue:
-    """Return ``error``, that of a value, with its key."""
-    return CorruptValue(f"key {key!r:.200}: {error}. check() finds all such entries; the others can be read")
 
 
 def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:

@@ -185,8 +185,8 @@ class KVCheck:
             if self._fix:
                 self._streams.remove_orphans()
             self._found(
-                f"{sum(orphans.values())} bytes in chunks that no entry names: left by a process that was killed, or "
-                "being written now",
+                f"{sum(orphans.values())} bytes in chunks that no entry names: left by a put_file that was killed or "
+                "interrupted, or being written now",
                 fixed=self._fix,
             )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import time
 from typing import Any
 
-from ..errors import CorruptValue, InvalidArgument, NotFound, StreamLost, UnsupportedType
+from ..errors import CorruptValue, InvalidArgument, NotFound, StreamLost, UnsupportedType, corrupt_at
 from ..lending import DriverCursor
 from ..packing import ChunkedBytes
-from .base import SWEEP_EVERY, SWEEP_MOST, KVBase, corrupt_at
+from .base import SWEEP_EVERY, SWEEP_MOST, KVBase
 from .expiry import TimeToLive, deadline, is_over
 
 __all__ = ["KVEntries", "as_bytes"]
@@ -203,9 +203,8 @@ class KVEntries(KVBase):
             row = cursor.one(self._sql.get_for_update, key)
             if row is None or is_over(row[1]):
                 return False
-            value = self._value_of(row[0])
-            # Chunks were compared already.
-            if type(value) is ChunkedBytes or self._sql.pack(value) != compared:
+            value = self._unpack(key, row[0], cursor)
+            if self._sql.pack(value) != compared:
                 return False
             return cursor.run(self._sql.set, new, key) > 0
 

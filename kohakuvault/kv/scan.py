@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._native import PageScan
-from ..errors import CorruptValue, InvalidArgument, UnsupportedType
+from ..errors import CorruptValue, InvalidArgument, UnsupportedType, corrupt_at
 from ..lending import DriverCursor
 from ..packing import ChunkedBytes
 from ..scanning import Run
 from ..statements import Statement
-from .base import corrupt_at
 from .statements import KVStatements, Order
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,6 +46,9 @@ def replaced(path: os.PathLike[str]) -> Iterator[BinaryIO]:
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         with partial.open("xb") as opened:
+            if target.exists():
+                # Before anything is in it: who may not read the old one may not read this.
+                partial.chmod(stat.S_IMODE(target.stat().st_mode))
             yield opened
         partial.replace(target)
     finally:

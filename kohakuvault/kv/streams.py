@@ -28,6 +28,7 @@ from ..errors import (
     StreamLost,
     UnsupportedType,
     WriterFailed,
+    corrupt_at,
 )
 from ..known import forget, is_known, remember
 from ..lending import DriverCursor, translated_errors
@@ -188,7 +189,7 @@ class Streams:
         """Set ``key`` to ``new`` if its bytes are in chunks and are ``old``; return whether it was set."""
         with self._binding.writing() as cursor:
             row = cursor.one(self._entry_sql.get_for_update, key)
-            value = None if row is None or is_over(row[1]) else self._entry_sql.unpack(row[0])
+            value = None if row is None or is_over(row[1]) else self._unpack(key, row[0])
             if not isinstance(value, ChunkedBytes) or value.length != len(old):
                 return False
             compared = memoryview(old)
@@ -248,12 +249,18 @@ class Streams:
         row = source.one(self._entry_sql.get, key)
         if row is None or is_over(row[1]):
             raise NotFound(f"no key {key!r} in table {self._entries.name!r}")
-        value = self._entry_sql.unpack(row[0])
+        value = self._unpack(key, row[0])
         if not isinstance(value, (bytes, ChunkedBytes)):
             raise UnsupportedType(
                 f"the value of {key!r} is of type {type(value).__name__}, and a file is bytes; read it by kv[key]"
             )
         return value
+
+    def _unpack(self, key: Any, stored: Any) -> Any:
+        try:
+            return self._entry_sql.unpack(stored)
+        except CorruptValue as error:
+            raise corrupt_at(key, error) from error
 
     def _chunks(self, source: _Runs, value: ChunkedBytes) -> Iterator[bytes]:
         return (self._chunk(source, value, number) for number in range(value.chunks))

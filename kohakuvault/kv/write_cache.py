@@ -279,7 +279,8 @@ _caches: weakref.WeakSet[WriteCache] = weakref.WeakSet()
 def _flush_regularly(reference: weakref.ref[WriteCache], stop: threading.Event, interval: float) -> None:
     while not stop.wait(interval):
         cache = reference()
-        if cache is None:
+        if cache is None or cache._stop is not stop:
+            # Another has taken its place: an interrupt while it was started hid that it was.
             return
         binding = _unwritten.get(cache)
         if binding is None:
