@@ -72,18 +72,18 @@ def check_rung(rung: str, driver: ModuleType) -> Rung:
 
 def has_functions(connection: Any) -> bool:
     """Whether the driver's ``connection`` has the SQL functions of this very build."""
-    try:
-        row = connection.execute("SELECT kv_version()").fetchone()
-    except Exception:  # noqa: BLE001 ("no such function", in a class of the driver's own)
-        return False
-    return bool(row[0] == _native.__version__)
+    return _is_of_this_build(connection, "SELECT kv_version()")
 
 
 def has_rows(connection: Any) -> bool:
     """Whether the driver's ``connection`` has the table ``kv_rows`` of this very build."""
+    return _is_of_this_build(connection, "SELECT kv_version(), count(*) FROM kv_rows(x'01')")
+
+
+def _is_of_this_build(connection: Any, sql: str) -> bool:
     try:
-        row = connection.execute("SELECT kv_version(), count(*) FROM kv_rows(x'01')").fetchone()
-    except Exception:  # noqa: BLE001 ("no such table", in a class of the driver's own)
+        row = connection.execute(sql).fetchone()
+    except Exception:  # noqa: BLE001 ("no such function" or table, in a class of the driver's own)
         return False
     return bool(row[0] == _native.__version__)
 

@@ -9,13 +9,16 @@ import sys
 import textwrap
 import threading
 import time
+from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import Mapped, Session, declarative_base, mapped_column, scoped_session, sessionmaker
 
 import kohakuvault
 from kohakuvault import DatabaseBusy, InvalidArgument, KVault, NotFound, UnsupportedType, create_engine
+from kohakuvault.orm import Packed
+from kohakuvault.orm.tables import KVTable
 
 
 @pytest.fixture
@@ -107,6 +110,31 @@ def test_a_value_is_taken_as_it_is_when_it_is_written(kv):
         assert kv["a"] == [1]
         kv["a"].append(3)
         assert kv["a"] == [1]
+
+
+class Shouting(Packed):
+    """A type of the user's own: what it binds is what is stored, by whatever way it is written."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect):
+        return lambda value: self.pack(value.upper())
+
+
+class Loud(KVTable, declarative_base()):
+    __tablename__ = "loud"
+    value: Mapped[Any] = mapped_column(Shouting(), nullable=False)
+
+
+def test_a_value_type_of_the_users_own_binds_what_waits_too(bind):
+    kv = KVault(bind, Loud)
+    kv["direct"] = "a"
+    with kv.cache():
+        kv["waits"] = "b"
+        assert kv["waits"] == "B"
+        kv.put("expires", "c", ttl=1000)
+    kv.put_many([("many", "d")])
+    assert kv.copy() == {"direct": "A", "waits": "B", "expires": "C", "many": "D"}
 
 
 def test_order_of_insertion_is_kept(kv):

@@ -56,7 +56,6 @@ class KVBase(Container):
         self._takes_any = True
         self._expiring = count()
         self._writes = _write_cache(binding, self._sql, table_of(self.entity).name)
-        self._has_enabled = False
         if pickle and not self._sql.pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)

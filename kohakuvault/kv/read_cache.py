@@ -125,10 +125,7 @@ class ReadCache:
             return packed
         if packed is not None:
             return None
-        # Before the read: what is committed in between makes it void.
-        mark = native.mark()
-        if not mark and self.reason is None:
-            native, mark = self._reopened()
+        native, mark = self._marked()
         row = self._binding.one(statement, key)
         if row is None:
             native.put(key, None, None, mark)
@@ -146,9 +143,7 @@ class ReadCache:
         found = native.contains(key)
         if found is not None:
             return found
-        mark = native.mark()
-        if not mark and self.reason is None:
-            native, mark = self._reopened()
+        native, mark = self._marked()
         row = self._binding.one(statement, key)
         if row is None:
             native.put(key, None, None, mark)
@@ -168,6 +163,12 @@ class ReadCache:
     def suspend(self) -> None:
         """Let the connection go until something is read."""
         self._native.close()
+
+    def _marked(self) -> tuple[_native.ReadCache, int]:
+        """Return the cache, and the mark to be taken before a read: what is committed after it makes that void."""
+        native = self._native
+        mark = native.mark()
+        return self._reopened() if not mark and self.reason is None else (native, mark)
 
     def _reopened(self) -> tuple[_native.ReadCache, int]:
         """Open again, after ``engine.dispose()`` or in a forked child, and return the new cache with its mark."""

@@ -92,7 +92,8 @@ class KVStatements:
             lambda key: key
         )
         values = table.c.value.type
-        self.pack: Callable[[Any], bytes] = values.pack if isinstance(values, Packed) else pack
+        # That of the type itself, as for writes that do not wait.
+        self.pack: Callable[[Any], bytes] = values.dialect_impl(dialect).bind_processor(dialect) or pack
         self.unpack: Callable[[Any], Any] = values.unpack if isinstance(values, Packed) else unpack
         self.pickle = isinstance(values, Packed) and values.pickle
         self.encoding = values.encoding if isinstance(values, Packed) else None
