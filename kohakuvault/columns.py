@@ -10,10 +10,10 @@ import numpy as np
 from sqlalchemy import Table
 
 from .binding import Bind, Binding
-from .block_statements import block_statements
-from .blocks import BLOCK_BYTES, Blocks
+from .column.blocks import BLOCK_BYTES, Blocks
+from .column.elements import Elements, elements_of
+from .column.statements import block_statements
 from .container import Container
-from .elements import Elements, elements_of
 from .errors import CorruptValue, InvalidArgument, NotFound, OutOfRange, UnsupportedType
 from .lending import DriverCursor
 from .orm.tables import Block, ColumnRecord, Payload, table_of

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ._native import CorruptBlock, ElementCodec
-from .errors import CorruptValue, InvalidArgument, UnsupportedType
-from .packing import pack_cbor, pack_msgpack, unpack_cbor, unpack_msgpack
+from .._native import CorruptBlock, ElementCodec
+from ..errors import CorruptValue, InvalidArgument, UnsupportedType
+from ..packing import pack_cbor, pack_msgpack, unpack_cbor, unpack_msgpack
 
 __all__ = ["Elements", "Part", "elements_of", "reading_blocks"]
 

@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-from .orm.tables import Block, ColumnRecord, Payload, table_of
-from .statements import Statement, insert_or_ignore
+from ..orm.tables import Block, ColumnRecord, Payload, table_of
+from ..statements import Statement, insert_or_ignore
 
 __all__ = ["BlockStatements", "block_statements"]
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .block_statements import BlockStatements
+from ..errors import CorruptValue, NotFound
+from ..lending import DriverCursor
 from .elements import Elements, Part, reading_blocks
-from .errors import CorruptValue, NotFound
-from .lending import DriverCursor
+from .statements import BlockStatements
 
 __all__ = ["BLOCK_BYTES", "Blocks"]
 

@@ -1,0 +1,1 @@
+"""The parts of :class:`~kohakuvault.Column` and :class:`~kohakuvault.ColumnVault`, one concept in each file."""
