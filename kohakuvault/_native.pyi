@@ -114,6 +114,19 @@ class ElementCodec:
     def check(self, data: Buffer, count: int) -> None:
         """Validate every element of a block. Raises ``CorruptBlock``."""
 
+    def stream(self, data: Buffer, count: int) -> bytes:
+        """A block as a *stream*, to which elements are added by appending the bytes of another stream.
+
+        Elements of fixed size stand back to back, as in the block. Any other element follows its length as u32. The
+        elements are not validated. Raises ``CorruptBlock``.
+        """
+
+    def from_stream(self, stream: Buffer) -> tuple[int, bytes]:
+        """The count and the block of a stream's elements.
+
+        Raises ``CorruptBlock`` for a stream that ends inside an element or is larger than a block may be.
+        """
+
 @final
 class VectorQuery:
     """A metric and a query vector, prepared for many distances.

@@ -26,6 +26,7 @@ pub mod page;
 pub mod ranking;
 pub mod rows;
 pub mod second_chance;
+pub mod stream;
 pub mod text;
 pub mod topk;
 pub mod vector;

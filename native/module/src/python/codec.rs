@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use super::buffer::Bytes;
 use super::errors::{block_error, corrupt, value_error};
 use super::pack::{self, Limits, Packed};
-use super::unpack;
+use super::{stream, unpack};
 
 /// Work on fewer bytes than this takes less time than letting other threads run.
 pub(crate) const DETACH_ABOVE: usize = 64 * 1024;
@@ -138,6 +138,17 @@ impl ElementCodec {
     fn check(&self, data: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
         let bytes = Bytes::of(data)?;
         block::check(&self.dtype, bytes.as_slice(), count).map_err(|error| corrupt(&error))
+    }
+
+    /// The stream of a block's elements.
+    fn stream<'py>(&self, data: &Bound<'py, PyAny>, count: usize) -> PyResult<Bound<'py, PyBytes>> {
+        stream::from_block(self.layout, data, count)
+    }
+
+    /// The (count, bytes) of a stream.
+    #[pyo3(name = "from_stream")]
+    fn block_of_stream<'py>(&self, stream: &Bound<'py, PyAny>) -> PyResult<Packed<'py>> {
+        stream::to_block(self.layout, stream)
     }
 
     fn __repr__(&self) -> String {

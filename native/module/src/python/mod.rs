@@ -12,6 +12,7 @@ pub(crate) mod pack;
 pub(crate) mod packing;
 pub(crate) mod read_cache;
 pub(crate) mod sequence;
+pub(crate) mod stream;
 pub(crate) mod text;
 pub(crate) mod unpack;
 pub(crate) mod vector;
