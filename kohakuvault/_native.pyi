@@ -127,6 +127,35 @@ class ElementCodec:
         Raises ``CorruptBlock`` for a stream that ends inside an element or is larger than a block may be.
         """
 
+    def summary(self, data: Buffer, count: int) -> bytes | None:
+        """What lies in a block, in 32 bytes; None if the dtype is no scalar, or the block has no elements.
+
+        Of integers and ``bool``: min and max (i64; for ``u64`` u64), sum (i128). Of floats: min, max, sum (f64) and the
+        number of NaN (u64). NaN is left out of the others; where there is nothing else, min and max are NaN. Sums of
+        floats are compensated. Raises ``CorruptBlock``.
+        """
+
+    def summarize(self, summaries: Iterable[tuple[int, Buffer]]) -> tuple[Any, Any, Any, int] | None:
+        """Min, max, sum and number of NaN of many blocks, given with their counts; None for no block.
+
+        Min and max are of the element's type, sums of ``bool`` are ``int``. The sum of floats leaves NaN out; it is NaN
+        where there are infinities of both signs.
+
+        Raises
+        ------
+        CorruptBlock
+            Bytes that are not the summary of so many elements.
+        ValueError
+            The dtype is no scalar.
+        """
+
+    def may_contain(self, summary: Buffer, low: float | None, high: float | None) -> bool:
+        """Whether a block may have elements from ``low`` to ``high``, both included. None: any.
+
+        Exact, also where ints of any size are compared with floats. NaN is in no range, and a range with NaN as bound
+        has nothing in it. Raises as :meth:`summarize`, and ``TypeError`` for bounds that are neither ints nor floats.
+        """
+
 @final
 class VectorQuery:
     """A metric and a query vector, prepared for many distances.

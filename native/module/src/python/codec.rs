@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use super::buffer::Bytes;
 use super::errors::{block_error, corrupt, value_error};
 use super::pack::{self, Limits, Packed};
-use super::{stream, unpack};
+use super::{stream, summary, unpack};
 
 /// Work on fewer bytes than this takes less time than letting other threads run.
 pub(crate) const DETACH_ABOVE: usize = 64 * 1024;
@@ -149,6 +149,31 @@ impl ElementCodec {
     #[pyo3(name = "from_stream")]
     fn block_of_stream<'py>(&self, stream: &Bound<'py, PyAny>) -> PyResult<Packed<'py>> {
         stream::to_block(self.layout, stream)
+    }
+
+    /// The summary of a block; None if the dtype has none, or the block no elements.
+    fn summary<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        count: usize,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        summary::of_block(&self.dtype, data, count)
+    }
+
+    /// The (min, max, sum, NaN) of all blocks, given as (count, summary); None for none.
+    fn summarize<'py>(&self, summaries: &Bound<'py, PyAny>) -> PyResult<Option<summary::Numbers<'py>>> {
+        summary::combine(summaries.py(), &self.dtype, summaries)
+    }
+
+    /// Whether a block may have elements from `low` to `high`.
+    #[pyo3(signature = (summary, low, high))]
+    fn may_contain(
+        &self,
+        summary: &Bound<'_, PyAny>,
+        low: Option<&Bound<'_, PyAny>>,
+        high: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        summary::may_contain(&self.dtype, summary, low, high)
     }
 
     fn __repr__(&self) -> String {

@@ -13,6 +13,7 @@ pub(crate) mod packing;
 pub(crate) mod read_cache;
 pub(crate) mod sequence;
 pub(crate) mod stream;
+pub(crate) mod summary;
 pub(crate) mod text;
 pub(crate) mod unpack;
 pub(crate) mod vector;
