@@ -156,6 +156,20 @@ class ElementCodec:
         has nothing in it. Raises as :meth:`summarize`, and ``TypeError`` for bounds that are neither ints nor floats.
         """
 
+def frame(block: Buffer, compress: int | None, checksum: bool) -> bytes:
+    """A block as it is stored: with ``checksum`` behind the crc32c (u32) of what follows.
+
+    ``compress`` is a level from 1 to 22, at which the block becomes one zstd frame; None for no compression. Raises
+    ``ValueError`` for another level.
+    """
+
+def unframe(stored: Buffer, most_bytes: int, compressed: bool, checksummed: bool) -> bytes:
+    """The block that :func:`frame` made ``stored`` from.
+
+    Raises ``CorruptBlock`` for a wrong checksum, bytes that are not exactly one zstd frame, and a block of more than
+    ``most_bytes``, which is known before any memory is taken for it.
+    """
+
 @final
 class VectorQuery:
     """A metric and a query vector, prepared for many distances.

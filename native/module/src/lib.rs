@@ -22,6 +22,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::floats::pack_vector;
     #[pymodule_export]
+    use crate::python::frame::{frame_block, unframe};
+    #[pymodule_export]
     use crate::python::nearest::NearestAggregate;
     #[pymodule_export]
     use crate::python::packing::face::{pack, pack_cbor, pack_msgpack, unpack, unpack_cbor, unpack_msgpack};
