@@ -23,7 +23,7 @@ __all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_prob
 Entity = TypeVar("Entity")
 
 # Versions of the table formats that this release writes; see docs/format.md.
-VERSIONS = {"kv": 1, "chunks": 1, "columns": 1, "vectors": 1}
+VERSIONS = {"kv": 1, "chunks": 1, "columns": 2, "vectors": 1}
 
 _RECORDS = table_of(TableRecord)
 

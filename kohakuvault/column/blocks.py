@@ -1,259 +1,409 @@
-"""The blocks of a column: finding, reading and changing runs of packed elements in the database.
+"""The blocks and the tail of a column: reading and changing runs of packed elements in the database.
 
-A column is a sequence of blocks. ``vault_block`` says where each begins and how many elements it has, and
-``vault_payload`` holds its bytes, so that inserting in the middle rewrites one payload and shifts the small
-rows of the later blocks. Every change first takes the column's row, which makes writers take turns.
+A column is a sequence of blocks and, behind them, its tail. ``vault_block`` says where each block begins and how many
+elements it has, and ``vault_payload`` holds its bytes, so that inserting in the middle rewrites one payload and shifts
+the small rows of the later blocks. The tail has the elements that do not fill a block yet; it is part of the column's
+own row, and becomes a block when it is full. Every change first takes that row, which makes writers take turns.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+try:
+    from .._native import Gather
+except ImportError:
+    pass
 from ..errors import CorruptValue, NotFound
 from ..lending import DriverCursor
-from .elements import Elements, Part, reading_blocks
-from .statements import BlockStatements
+from .elements import Part, reading_blocks
+from .form import LARGEST_BLOCK, Form
+from .statements import SERIALS, BlockStatements
 
-__all__ = ["BLOCK_BYTES", "Blocks"]
+__all__ = ["Blocks", "Head", "Run"]
 
-# A block and its row header fill one 16 KiB page, so that a point read touches no overflow page.
-BLOCK_BYTES = 16_000
+# Of a block: its elements, as packed.
+Packed = tuple[int, Any]
 
-_SERIALS = 2**32  # payload ids of one column
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the column's row says; ``tail`` as it is stored."""
+
+    length: int
+    sealed: int
+    last_block: int
+    tail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A block, or the tail as one: ``id`` is None then."""
+
+    id: int | None
+    start: int
+    count: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """The element behind the last."""
+        return self.start + self.count
 
 
 class Blocks:
-    """The blocks of one column, seen by one cursor."""
+    """The blocks and tail of one column, seen by one cursor."""
 
-    def __init__(self, cursor: DriverCursor, sql: BlockStatements, column_id: int, elements: Elements) -> None:
+    def __init__(self, cursor: DriverCursor, sql: BlockStatements, column_id: int, form: Form) -> None:
         self._cursor = cursor
         self._sql = sql
         self._id = column_id
-        self._elements = elements
+        self._form = form
+        self._elements = form.elements
+        self._codec = form.elements.codec
+        self._block_bytes = form.block_bytes
+
+    # -- reading -------------------------------------------------------------------------------
 
     def length(self) -> int:
         """Return how many elements the column has; raise :class:`NotFound` if the column is gone."""
-        return self._column(self._cursor.one(self._sql.length, self._id)).length
+        row = self._found(self._cursor.one(self._sql.length, self._id))
+        self._require(type(row[0]) is int and 0 <= row[0] < 2**62, f"its length is {row[0]!r}")
+        return int(row[0])
 
     def read(self, start: int, stop: int) -> list[Part]:
         """Return the elements ``start`` to ``stop``, clipped to those that exist."""
-        if stop <= start:
-            return []
         return [
             (run.data, run.count, max(start - run.start, 0), min(stop - run.start, run.count))
-            for run in self._runs(start, stop)
-            if run.end > start
+            for run in self.runs(start, stop)
         ]
 
-    def append(self, values: Any) -> None:
+    def runs(self, start: int, stop: int) -> list[Run]:
+        """Return the blocks, and the tail, with some of the elements ``start`` to ``stop``, checked to be all there."""
+        rows = self._cursor.all(self._sql.runs, self._id, start, stop)
+        (_, sealed, length, stored), rows = self._split(rows)
+        runs = []
+        place = None
+        for row in sorted(rows, key=lambda row: row[1]):
+            block_id, begin, count, data = row
+            self._require(
+                type(begin) is int and type(count) is int and count > 0 and place in (None, begin) and begin >= 0,
+                f"the blocks around element {place if place is not None else begin!r} leave a gap or overlap",
+            )
+            self._require(type(data) is bytes, f"the block at element {begin} has no bytes")
+            data = self._form.load(data, count)
+            size = self._elements.item_size
+            self._require(
+                size is None or len(data) == count * size,
+                f"the block at element {begin} does not have the bytes of its {count} elements",
+            )
+            runs.append(Run(block_id, begin, count, data))
+            place = begin + count
+        if start < stop and start < sealed:
+            self._require(
+                bool(runs) and runs[0].start <= start and min(stop, sealed) <= runs[-1].end <= sealed,
+                f"its blocks do not have all of the elements {start} to {min(stop, sealed)}",
+            )
+        if stored is not None and length > sealed and start < stop:
+            runs.append(self._tail_run(sealed, length, stored))
+        return runs
+
+    def gather(self, start: int, stop: int, out: np.ndarray[Any, Any]) -> None:
+        """Copy the elements ``start`` to ``stop``, of one size and stored as they are, to the bytes ``out``.
+
+        All elements have to exist. Where the native extension is missing, see :meth:`read`.
+        """
+        size = self._form.direct_size
+        assert size is not None
+        gather = Gather(out, size, start)
+        row = self._cursor.one(self._sql.gather, gather.token, self._id, start, stop)
+        sealed, length, stored, copied = self._found(row)
+        self._check_ends(sealed, length)
+        self._require(
+            (copied or 0) == max(min(stop, sealed) - start, 0),
+            f"its blocks do not have all of the elements {start} to {min(stop, sealed)} once",
+        )
+        if stop > sealed:
+            tail = self._tail_run(sealed, length, stored)
+            first = max(start, sealed)
+            data = memoryview(tail.data)[(first - sealed) * size : (stop - sealed) * size]
+            out[(first - start) * size :] = np.frombuffer(data, np.uint8)
+
+    def summaries(self, start: int, stop: int) -> list[tuple[int, int, bytes | None]]:
+        """Return ``(start, count, summary)`` of the blocks with elements ``start`` to ``stop``."""
+        rows = self._cursor.all(self._sql.summaries, self._id, start, stop)
+        return sorted((row[1:] for row in self._split(rows)[1]), key=lambda row: row[0])
+
+    # -- changing ------------------------------------------------------------------------------
+
+    def lock(self) -> Head:
+        """Take the column's row, so that other writers wait, and return it."""
+        row = self._found(self._cursor.one(self._sql.head, self._id))
+        *numbers, tail = row
+        self._require(
+            all(type(number) is int for number in numbers)
+            and 0 <= row[1] <= row[0] < 2**62
+            and 0 <= row[2] < SERIALS
+            and type(tail) is bytes,
+            f"its row in vault_column has length {row[0]!r}, sealed {row[1]!r}, last_block {row[2]!r} and as its tail "
+            f"{type(tail).__name__}",
+        )
+        return Head(row[0], row[1], row[2], tail)
+
+    def append(self, head: Head, values: Any) -> None:
         """Add ``values``, which ``Elements.collect`` returned, at the end."""
-        column = self.lock()
-        last = self._last(column.length)
-        room = max(column.block_bytes - last.size, 0) if last else 0
-        packed = self._elements.pack(values, column.block_bytes, room)
+        tail = self._tail_run(head.sealed, head.length, head.tail)
+        room = max(self._block_bytes - len(tail.data), 0) if tail.count else 0
+        packed = self._packed(values, room)
         if not packed:
             return
-        length, serial = column.length, column.last_block
-        if last and last.size + len(packed[0][1]) <= column.block_bytes:
-            count, data = packed.pop(0)
-            if self._elements.item_size is None:
-                old = self._cursor.one(self._sql.data, last.payload_id)[0]
-                with reading_blocks():
-                    ((_, data),) = self._elements.codec.join([(last.count, old), (count, data)], 2**32 - 1)
-                self._cursor.run(self._sql.set_data, data, last.payload_id)
-            else:
-                self._cursor.run(self._sql.extend_data, data, last.payload_id)
-            self._cursor.run(self._sql.set_count, last.count + count, self._id, last.start)
-            length += count
-        length, serial = self._insert(packed, length, serial)
-        self._cursor.run(self._sql.set_length, length, serial, self._id)
-
-    def overwrite(self, index: int, value: Any) -> None:
-        """Replace element ``index``, which exists."""
-        packed = self._elements.pack_one(value)
-        self.lock()
-        size = self._elements.item_size
-        if size is None:
-            self._splice(index, index + 1, [value])
+        if not tail.count:
+            self._write_end(head, head.sealed, packed)
             return
-        found = self._at(index)
-        offset = (index - found.start) * size
-        self._cursor.run(self._sql.overlay, offset, packed, offset + size + 1, found.payload_id)
+        first = [(tail.count, tail.data)]
+        if len(tail.data) + len(packed[0][1]) <= self._block_bytes:
+            first.append(packed.pop(0))
+        self._write_end(head, head.sealed, [*self._joined(first, LARGEST_BLOCK), *packed])
 
-    def splice(self, start: int, stop: int, values: Any) -> None:
+    def overwrite(self, head: Head, index: int, packed: bytes) -> None:
+        """Replace element ``index``, which exists, where elements are stored as they are."""
+        size = self._form.direct_size
+        assert size is not None
+        if index >= head.sealed:
+            self._tail_run(head.sealed, head.length, head.tail)
+            self._cursor.run(self._sql.set_tail_element(size), index, self._id, packed)
+            return
+        row = self._cursor.one(self._sql.place, index, self._id)
+        self._require(
+            row is not None and all(type(number) is int for number in row) and row[1] <= index < row[1] + row[2],
+            f"no block has element {index}, which its length includes",
+        )
+        self._require(
+            row[3] == row[2] * size,
+            f"the block at element {row[1]} does not have the bytes of its {row[2]} elements",
+        )
+        self._cursor.run(self._sql.overlay(size), (index - row[1]) * size, packed, row[0])
+
+    def scatter(self, head: Head, places: Sequence[int], values: Any) -> None:
+        """Replace the elements at ``places``, which exist and ascend, by as many ``values``."""
+        done = 0
+        while done < len(places):
+            run = self.runs(places[done], places[done] + 1)[-1]
+            end = bisect_left(places, run.end, done)
+            packed = self._packed(values[done:end])
+            parts: list[Packed] = []
+            kept = run.start
+            given = [(part, place) for part in packed for place in range(part[0])]
+            for place, ((count, data), number) in zip(places[done:end], given, strict=True):
+                with reading_blocks():
+                    parts += [
+                        (place - kept, self._codec.slice(run.data, run.count, kept - run.start, place - run.start)),
+                        (1, self._codec.slice(data, count, number, number + 1)),
+                    ]
+                kept = place + 1
+            parts.append(self._behind(run, kept))
+            if run.id is None:
+                self._write_end(head, head.sealed, self._joined(parts, self._block_bytes))
+            else:
+                self._replace(head, [run], self._joined(parts, self._even(parts)))
+            head = self.lock()
+            done = end
+
+    def splice(self, head: Head, start: int, stop: int, values: Any) -> None:
         """Replace the elements ``start`` to ``stop`` by ``values``, which ``Elements.collect`` returned."""
-        self.lock()
-        self._splice(start, stop, values)
-
-    def delete(self) -> None:
-        """Remove the column, in whatever state it is."""
-        self._cursor.one(self._sql.lock, self._id)
-        self._clear()
-        self._cursor.run(self._sql.delete_column, self._id)
+        if start == stop and not len(values):
+            return
+        if start == head.length:
+            self.append(head, values)
+        elif start >= head.sealed:
+            self._splice_tail(head, start, stop, values)
+        else:
+            self._splice_blocks(head, start, stop, values)
 
     def clear(self) -> None:
         """Remove all elements."""
-        column = self.lock()
+        head = self.lock()
         self._clear()
-        self._cursor.run(self._sql.set_length, 0, column.last_block, self._id)
+        self._cursor.run(self._sql.set_head, 0, 0, head.last_block, b"", self._id)
+
+    def delete(self) -> None:
+        """Remove the column, in whatever state it is."""
+        self._cursor.one(self._sql.head, self._id)
+        self._clear()
+        self._cursor.run(self._sql.delete_column, self._id)
 
     # -- parts of the above --------------------------------------------------------------------
 
     def _clear(self) -> None:
-        self._cursor.run(self._sql.clear_payloads, self._id * _SERIALS, (self._id + 1) * _SERIALS)
+        self._cursor.run(self._sql.clear_payloads, self._id * SERIALS, (self._id + 1) * SERIALS)
         self._cursor.run(self._sql.clear_blocks, self._id)
 
-    def _splice(self, start: int, stop: int, values: Any) -> None:
-        column = self._column(self._cursor.one(self._sql.length, self._id))
-        if start == column.length:
-            self.append(values)
-            return
-        codec = self._elements.codec
-        old = self._runs(start, max(stop, start + 1))
-        first, last = old[0], old[-1]
-        packed = self._elements.pack(values, column.block_bytes)
-        added = sum(count for count, _ in packed) - (stop - start)
-        with reading_blocks():
-            parts = [
-                (start - first.start, codec.slice(first.data, first.count, 0, start - first.start)),
-                *packed,
-                (last.end - stop, codec.slice(last.data, last.count, stop - last.start, last.count)),
-            ]
-            blocks = codec.join([part for part in parts if part[0]], column.block_bytes)
+    def _splice_tail(self, head: Head, start: int, stop: int, values: Any) -> None:
+        tail = self._tail_run(head.sealed, head.length, head.tail)
+        packed = self._packed(values)
+        parts = [self._before(tail, start), *packed, self._behind(tail, stop)]
+        self._write_end(head, head.sealed, self._joined(parts, self._block_bytes))
 
-        self._cursor.run(self._sql.delete_blocks, self._id, first.start, last.start)
+    def _splice_blocks(self, head: Head, start: int, stop: int, values: Any) -> None:
+        old = self.runs(start, max(stop, start + 1))
+        packed = self._packed(values)
+        first, last = old[0], old[-1]
+        parts = [self._before(first, start), *packed, self._behind(last, stop)]
+        if last.id is None or last.end == head.sealed == stop:
+            # Up to the end of the blocks, or into the tail: what is behind them becomes the end of the column.
+            if last.id is not None and head.length > head.sealed:
+                parts.append(self._as_part(self._tail_run(head.sealed, head.length, head.tail)))
+            for run in old:
+                self._remove(run)
+            self._write_end(head, first.start, self._joined(parts, self._block_bytes))
+            return
+        parts = [part for part in parts if part[0]]
+        old, parts = self._with_neighbour(head, old, parts)
+        self._replace(head, old, self._joined(parts, self._even(parts)))
+
+    def _with_neighbour(self, head: Head, old: list[Run], parts: list[Packed]) -> tuple[list[Run], list[Packed]]:
+        """Add the next block, or the one before, if what is left of ``old`` is less than half a block and fits there."""
+        size = sum(len(data) for _, data in parts)
+        if size >= self._block_bytes // 2:
+            return old, parts
+        if old[-1].end < head.sealed:
+            (next_,) = self.runs(old[-1].end, old[-1].end + 1)
+            if size + len(next_.data) <= self._block_bytes:
+                return [*old, next_], [*parts, self._as_part(next_)]
+        if old[0].start > 0:
+            (before,) = self.runs(old[0].start - 1, old[0].start)
+            if size + len(before.data) <= self._block_bytes:
+                return [before, *old], [self._as_part(before), *parts]
+        return old, parts
+
+    def _replace(self, head: Head, old: list[Run], blocks: list[Packed]) -> None:
+        """Put ``blocks`` in the place of ``old``, and shift the blocks behind."""
+        added = sum(count for count, _ in blocks) - sum(run.count for run in old)
         if added:
-            # In two steps: a shifted block may not meet the next one, which has not been shifted yet.
-            self._cursor.run(self._sql.shift_away, added, self._id, last.end)
-            self._cursor.run(self._sql.shift_back, self._id)
-        position = first.start
+            self._cursor.run(self._sql.shift, added, self._id, old[-1].end)
+        position = old[0].start
         for run, (count, data) in zip(old, blocks, strict=False):
-            self._cursor.run(self._sql.set_data, data, run.payload_id)
-            self._cursor.run(self._sql.insert_block, self._id, position, count, run.payload_id)
+            self._cursor.run(self._sql.set_data, self._form.store(data), run.id)
+            # After the data: the trigger has just forgotten the summary.
+            self._cursor.run(self._sql.set_block, position, count, self._form.summary(data, count), run.id)
             position += count
         for run in old[len(blocks) :]:
-            self._cursor.run(self._sql.delete_payload, run.payload_id)
-        _, serial = self._insert(blocks[len(old) :], position, column.last_block)
-        self._cursor.run(self._sql.set_length, column.length + added, serial, self._id)
+            self._remove(run)
+        _, serial = self._insert(blocks[len(old) :], position, head.last_block)
+        if added or serial != head.last_block:
+            self._cursor.run(self._sql.set_length, head.length + added, head.sealed + added, serial, self._id)
 
-    def _insert(self, blocks: Sequence[tuple[int, bytes]], start: int, serial: int) -> tuple[int, int]:
+    def _write_end(self, head: Head, sealed: int, blocks: list[Packed]) -> None:
+        """Write what the column has from ``sealed`` on: blocks, the last of them as the tail unless it is full."""
+        count, data = 0, b""
+        if blocks and not self._is_full(blocks[-1][1]):
+            *blocks, (count, data) = blocks
+        sealed, serial = self._insert(blocks, sealed, head.last_block)
+        tail = self._form.store_tail(data, count)
+        self._cursor.run(self._sql.set_head, sealed + count, sealed, serial, tail, self._id)
+
+    def _is_full(self, data: Any) -> bool:
+        size = self._elements.item_size
+        return len(data) + (1 if size is None else size) > self._block_bytes
+
+    def _insert(self, blocks: Sequence[Packed], start: int, serial: int) -> tuple[int, int]:
         """Insert new blocks from element ``start`` on; return where they end and the last serial number."""
         if not blocks:
             return start, serial
         rows, payloads = [], []
         for count, data in blocks:
             serial += 1
-            payload_id = self._id * _SERIALS + serial
-            payloads.append((payload_id, data))
-            rows.append((self._id, start, count, payload_id))
+            block_id = self._id * SERIALS + serial
+            payloads.append((block_id, self._form.store(data)))
+            rows.append((block_id, self._id, start, count, self._form.summary(data, count)))
             start += count
+        self._require(serial < SERIALS, "it has had as many blocks as a column can have; copy it to a new one")
         self._cursor.many(self._sql.insert_payload, payloads)
         self._cursor.many(self._sql.insert_block, rows)
         return start, serial
 
-    def _runs(self, start: int, stop: int) -> list[_Run]:
-        """Return the blocks with the elements ``start`` to ``stop``, checked to be all there."""
-        rows = self._cursor.all(self._sql.run, self._id, self._id, self._id, start, stop)
-        if not rows:
-            length = self.length()
-            self._require(length <= start, f"no block has element {start}, which its length {length} includes")
-            return []
+    def _remove(self, run: Run) -> None:
+        if run.id is not None:
+            self._cursor.run(self._sql.delete_payload, run.id)
+            self._cursor.run(self._sql.delete_block, run.id)
+
+    def _packed(self, values: Any, room: int = 0) -> list[Packed]:
+        """Return ``values`` as blocks; those of an array are views of it."""
         size = self._elements.item_size
-        length = rows[0][-1]
-        runs = [_Run(*row[:-1]) for row in rows]
-        place = runs[0].start
-        self._require(type(place) is int and place >= 0, f"a block begins at {place!r}")
-        for run in runs:
-            self._require(
-                run.start == place and type(run.count) is int and run.count > 0,
-                f"the blocks around element {place} leave a gap or overlap",
-            )
-            self._require(
-                type(run.data) is bytes and (size is None or len(run.data) == run.count * size),
-                f"the block at element {place} does not have the bytes of its {run.count} elements",
-            )
-            place = run.end
-        self._require(
-            type(length) is int and min(stop, length) <= place <= length,
-            f"its blocks end at element {place} and its length is {length!r}",
-        )
-        return runs
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" or size is None:
+            return list(self._elements.pack(values, self._block_bytes, room))
+        data = values.reshape(-1).view(np.uint8).data
+        full = max(self._block_bytes // size, 1) * size
+        first = room // size * size or full
+        ends = [min(first, len(data)), *range(first + full, len(data), full), len(data)]
+        starts = [0, *ends[:-1]]
+        return [
+            ((end - start) // size, data[start:end]) for start, end in zip(starts, ends, strict=True) if end > start
+        ]
 
-    def _at(self, index: int) -> _Place:
-        return self._place(self._cursor.one(self._sql.place, self._id, index), index)
-
-    def _last(self, length: int) -> _Place | None:
-        row = self._cursor.one(self._sql.place, self._id, 2**62)
-        if row is None and length == 0:
-            return None
-        last = self._place(row, length - 1)
-        self._require(last.start + last.count == length, f"its blocks do not end where its length {length} says")
-        return last
-
-    def _place(self, row: Any, index: int) -> _Place:
+    def _even(self, parts: Sequence[Packed]) -> int:
+        """Return the bytes of blocks that ``parts`` fill evenly: of a full one and a rest, many small ones would come."""
+        total = sum(len(data) for _, data in parts)
+        blocks = -(-total // self._block_bytes)
+        if blocks < 2:
+            return self._block_bytes
+        count = sum(count for count, _ in parts)
         size = self._elements.item_size
-        self._require(
-            row is not None and all(type(number) is int for number in row) and row[0] <= index < row[0] + row[1],
-            f"no block has element {index}, which its length includes",
-        )
-        place = _Place(*row)
-        self._require(
-            size is None or place.size == place.count * size,
-            f"the block at element {place.start} does not have the bytes of its {place.count} elements",
-        )
-        return place
+        if size is not None:
+            return -(-count // blocks) * size
+        # Elements of different sizes do not fill them exactly.
+        return min(self._block_bytes, -(-total // blocks) + 2 * total // count)
 
-    def lock(self) -> _Column:
-        """Take the column's row, so that other writers wait, and return it."""
-        return self._column(self._cursor.one(self._sql.lock, self._id))
+    def _joined(self, parts: Sequence[Packed], block_bytes: int) -> list[Packed]:
+        with reading_blocks():
+            return list(self._codec.join([part for part in parts if part[0]], block_bytes))
 
-    def _column(self, row: Any) -> _Column:
+    def _before(self, run: Run, index: int) -> Packed:
+        return self._sliced(run, 0, index - run.start)
+
+    def _behind(self, run: Run, index: int) -> Packed:
+        return self._sliced(run, index - run.start, run.count)
+
+    def _sliced(self, run: Run, start: int, stop: int) -> Packed:
+        with reading_blocks():
+            return stop - start, self._codec.slice(run.data, run.count, start, stop)
+
+    @staticmethod
+    def _as_part(run: Run) -> Packed:
+        return run.count, run.data
+
+    def _tail_run(self, sealed: int, length: int, stored: Any) -> Run:
+        self._require(type(stored) is bytes, "its tail has no bytes")
+        count, data = self._form.load_tail(stored)
+        self._require(
+            count == length - sealed, f"its tail has {count} elements rather than those from {sealed} to {length}"
+        )
+        return Run(None, sealed, count, data)
+
+    def _split(self, rows: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """Return the column's row and the blocks' of a statement that selects both."""
+        column = self._found(next((row for row in rows if row[0] is None), None))
+        self._check_ends(column[1], column[2])
+        return column, [row for row in rows if row[0] is not None]
+
+    def _check_ends(self, sealed: Any, length: Any) -> None:
+        self._require(
+            type(sealed) is int and type(length) is int and 0 <= sealed <= length < 2**62,
+            f"its row in vault_column has length {length!r} and sealed {sealed!r}",
+        )
+
+    def _found(self, row: Any) -> Any:
         if row is None:
             raise NotFound("the column has been deleted; look it up again by its name, or create it")
-        self._require(
-            all(type(number) is int for number in row)
-            and 0 <= row[0] < 2**62
-            and 0 <= row[1] < _SERIALS
-            and 0 < row[2] < 2**31,
-            f"its row in vault_column has length {row[0]!r}, last_block {row[1]!r} and block_bytes {row[2]!r}",
-        )
-        return _Column(*row)
+        return row
 
     def _require(self, holds: bool, otherwise: str) -> None:
         if not holds:
             raise CorruptValue(
                 f"the column with id {self._id} is damaged: {otherwise}. Its tables were changed by something else"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    length: int
-    last_block: int
-    block_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A block without its bytes."""
-
-    start: int
-    count: int
-    payload_id: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A block with its bytes."""
-
-    start: int
-    count: int
-    payload_id: int
-    data: bytes
-
-    @property
-    def end(self) -> int:
-        return self.start + self.count

@@ -16,7 +16,7 @@ from ..packing import pack_cbor, pack_msgpack, unpack_cbor, unpack_msgpack
 __all__ = ["Elements", "Part", "elements_of", "reading_blocks"]
 
 # The elements `start` to `stop` of a block: its data, the count of all its elements, start, stop.
-Part = tuple[bytes, int, int, int]
+Part = tuple[Any, int, int, int]
 
 _ENCODINGS: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
     "msgpack": (pack_msgpack, unpack_msgpack),
@@ -58,7 +58,11 @@ class Elements:
         Bytes of one element; None where they differ.
     array_dtype
         The numpy dtype of the elements; None for text and bytes.
+    stacks
+        Whether a run of elements is an array, and no list.
     """
+
+    stacks = False
 
     def __init__(self, codec: ElementCodec, dtype: str | None = None) -> None:
         self.codec = codec
@@ -77,6 +81,11 @@ class Elements:
         """Return the packed bytes of one element."""
         with packing_errors():
             return self.codec.pack_one(value)
+
+    def pack_entry(self, value: Any) -> bytes:
+        """Return what the tail of a column has of one element: its length too, where elements differ in size."""
+        packed = self.pack_one(value)
+        return packed if self.item_size is not None else len(packed).to_bytes(4, "little") + packed
 
     def collect(self, values: Iterable[Any]) -> Any:
         """Return ``values`` as something that :meth:`pack` takes, having run any iterator to its end."""
@@ -121,6 +130,10 @@ class Elements:
         with reading_blocks():
             return self.codec.unpack_one(data, count, index)
 
+    def unpack_packable(self, parts: Sequence[Part]) -> Any:
+        """Return the elements of ``parts`` as what is unpacked, and packed again, soonest."""
+        return self.unpack(parts) if self.array_dtype is None or self.item_size is None else self.to_numpy(parts)
+
     def to_numpy(self, parts: Sequence[Part]) -> np.ndarray[Any, Any]:
         """Return the elements of ``parts`` as a new array."""
         if self.array_dtype is None or self.item_size is None:
@@ -143,6 +156,8 @@ class Elements:
 
 class VectorElements(Elements):
     """Vectors of one shape. A run of elements is an array of shape ``(n, *shape)``."""
+
+    stacks = True
 
     def __init__(self, codec: ElementCodec) -> None:
         super().__init__(codec)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import (
-    DDL,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -23,8 +23,8 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, registry
-from sqlalchemy.schema import ExecutableDDLElement
 
+from .column_ddl import complete_tables
 from .types import Key, Packed, Vector
 
 __all__ = [
@@ -114,7 +114,7 @@ class TableRecord(VaultBase):
 
 
 class ColumnRecord(VaultBase):
-    """One column of a ColumnVault: its name, dtype and length."""
+    """One column of a ColumnVault: its name, dtype and length, how it is stored, and its last elements."""
 
     __tablename__ = "vault_column"
     # AUTOINCREMENT: the id of a deleted column is never given to another, so an old handle cannot reach it.
@@ -124,29 +124,42 @@ class ColumnRecord(VaultBase):
     name: Mapped[str] = mapped_column(_Text, unique=True)
     dtype: Mapped[str] = mapped_column(String())
     length: Mapped[int] = mapped_column(BigInteger(), default=0)
+    # Of them, those that are in blocks; the others are in the tail.
+    sealed: Mapped[int] = mapped_column(BigInteger(), default=0)
     block_bytes: Mapped[int] = mapped_column(Integer())
     last_block: Mapped[int] = mapped_column(BigInteger(), default=0)
+    # The level of zstd; NULL for none.
+    compression: Mapped[int | None] = mapped_column(Integer())
+    checksum: Mapped[bool] = mapped_column(Boolean(), default=False)
+    # In the column's own row, so that adding to it is one statement and changes one page.
+    tail: Mapped[bytes] = mapped_column(LargeBinary(), default=b"", deferred=True)
 
     def __repr__(self) -> str:
         return f"<ColumnRecord {self.name!r} {self.dtype} length={self.length}>"
 
 
 class Block(VaultBase):
-    """Where a block's elements stand in its column: apart from the bytes, so that shifting them is cheap."""
+    """Where a block's elements stand in its column: apart from the bytes, so that shifting them is cheap.
+
+    ``id`` is ``column id * 2**32 + serial number``.
+    """
 
     __tablename__ = "vault_block"
-    __table_args__ = {"sqlite_with_rowid": False}
 
-    column_id: Mapped[int] = mapped_column(
-        BigInteger(), ForeignKey("vault_column.id", ondelete="CASCADE"), primary_key=True
-    )
-    start: Mapped[int] = mapped_column(BigInteger(), primary_key=True, autoincrement=False)
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=False)
+    column_id: Mapped[int] = mapped_column(BigInteger(), ForeignKey("vault_column.id", ondelete="CASCADE"))
+    start: Mapped[int] = mapped_column(BigInteger())
     count: Mapped[int] = mapped_column(Integer())
-    payload_id: Mapped[int] = mapped_column(BigInteger())
+    # NULL when the block was changed since, which a trigger sees to.
+    summary: Mapped[bytes | None] = mapped_column(LargeBinary())
+
+
+# Finds a block without its row. Not unique: blocks are shifted one after the other.
+Index("vault_block_place", Block.column_id, Block.start, Block.count)
 
 
 class Payload(VaultBase):
-    """The packed elements of one block; ``id`` is ``column id * 2**32 + serial number``."""
+    """The packed elements of the block with the same ``id``."""
 
     __tablename__ = "vault_payload"
 
@@ -154,14 +167,7 @@ class Payload(VaultBase):
     data: Mapped[bytes] = mapped_column(LargeBinary())
 
 
-def _on_postgresql(sql: str) -> ExecutableDDLElement:
-    return DDL(sql).execute_if(dialect="postgresql")  # type: ignore[no-untyped-call]
-
-
-# Uncompressed out-of-line storage lets PostgreSQL read a range of a block without the rest of it.
-_EXTERNAL = _on_postgresql("ALTER TABLE vault_payload ALTER COLUMN data SET STORAGE EXTERNAL")
-
-event.listen(VaultBase.metadata.tables["vault_payload"], "after_create", _EXTERNAL)
+complete_tables(VaultBase.metadata.tables["vault_column"], VaultBase.metadata.tables["vault_payload"])
 
 
 def kv_class(name: str, pickle: bool = False) -> type[KVTable]:

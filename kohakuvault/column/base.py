@@ -1,0 +1,74 @@
+"""What the parts of a Column share: which column it is, how its elements are stored, and where statements run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..binding import Binding
+from ..lending import DriverCursor
+from .blocks import Blocks
+from .form import Form
+from .statements import block_statements
+
+if TYPE_CHECKING:
+    from ..columns import ColumnVault
+
+__all__ = ["ColumnBase"]
+
+
+class ColumnBase:
+    """A column that was found or made. See :class:`~kohakuvault.Column`."""
+
+    def __init__(self, vault: ColumnVault, name: str, column_id: int, form: Form) -> None:
+        self.name = name
+        self._vault = vault
+        binding = vault.binding
+        self._epoch = binding.epoch
+        self._sql = block_statements(binding.dialect)
+        self._become(column_id, form)
+
+    def _become(self, column_id: int, form: Form) -> None:
+        self._id = column_id
+        self._form = form
+        self._elements = form.elements
+        # Bytes of an element, where it can be read and written in the stored bytes.
+        self._size = form.direct_size
+        # Elements below it were in blocks when it was last seen, others in the tail: where to look first.
+        self._sealed = 0
+
+    @property
+    def dtype(self) -> str:
+        """The dtype string."""
+        return self._elements.dtype
+
+    @property
+    def binding(self) -> Binding:
+        """Where statements run."""
+        binding = self._vault.binding
+        if self._epoch != binding.epoch:
+            # The transaction that made this column may have been rolled back; its id would be given again.
+            self._become(*self._vault._found(self.name))
+            self._epoch = binding.epoch
+        return binding
+
+    @property
+    def _settled(self) -> Binding:
+        """The binding, after what waits in memory was written."""
+        binding = self.binding
+        binding.settle()
+        return binding
+
+    def _blocks(self, cursor: DriverCursor) -> Blocks:
+        return Blocks(cursor, self._sql, self._id, self._form)
+
+    def __len__(self) -> int:
+        with self._settled.reading() as cursor:
+            return self._blocks(cursor).length()
+
+    def _page(self) -> int:
+        """Return how many elements are read at a time where all are."""
+        return max(1, _PAGE_BYTES // (self._elements.item_size or _USUAL_SIZE))
+
+
+_PAGE_BYTES = 1 << 20
+_USUAL_SIZE = 64

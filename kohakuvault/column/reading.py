@@ -1,0 +1,284 @@
+"""Reading the elements of a Column: one, some, or all, as Python values or arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidArgument, UnsupportedType
+from ..lending import DriverCursor
+from .base import ColumnBase
+from .elements import Part
+from .places import END, as_index, is_many, place_of, places_of, span
+
+__all__ = ["ColumnReading"]
+
+# Of `take`: elements that are not asked for are read too rather than begin another read, up to so many bytes.
+_NEAR_BYTES = 64_000
+_SPAN_BYTES = 16 << 20
+
+_Array = np.ndarray[Any, Any]
+
+
+class ColumnReading(ColumnBase):
+    """The part of :class:`~kohakuvault.Column` that reads."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if type(index) is int and -END < index < END:
+            return self._at(index)
+        if isinstance(index, slice):
+            return self._slice(index)
+        if is_many(index):
+            return self.take(index, as_array=self._elements.stacks)
+        return self._at(as_index(index))
+
+    def _at(self, index: int) -> Any:
+        size = self._size
+        if size is None:
+            return self._at_of_block(index)
+        binding = self._settled
+        sql, column_id = self._sql, self._id
+        if 0 <= index < self._sealed:
+            row = binding.one(sql.element(size), index, column_id)
+            if row is None or row[0] is None:
+                row = binding.one(sql.tail_element(size), index, column_id)
+                self._sealed = index
+        else:
+            row = binding.one(sql.tail_element(size), index, column_id)
+            if row is None and index >= 0:
+                row = binding.one(sql.element(size), index, column_id)
+                if row is not None and row[0] is not None:
+                    self._sealed = index + 1
+        if row is None or row[0] is None:
+            return self._sought(index)
+        return self._elements.unpack_one(row[0], 1, 0)
+
+    def _at_of_block(self, index: int) -> Any:
+        form = self._form
+        if index >= 0:
+            row = self._settled.one(self._sql.block, index, self._id)
+            if row is not None and row[2] is not None and type(row[2]) is bytes:
+                start, count, data = row
+                return self._elements.unpack_one(form.load(data, count), count, index - start)
+        return self._sought(index)
+
+    def _sought(self, index: int) -> Any:
+        """Return element ``index``, wherever it is; or say that it is beyond the end, or that the column is damaged."""
+        with self._settled.reading() as cursor:
+            blocks = self._blocks(cursor)
+            place = place_of(index, blocks.length())
+            return self._elements.unpack(blocks.read(place, place + 1))[0]
+
+    def _slice(self, index: slice) -> Any:
+        if index.step in (None, 1):
+            return self._between(index.start, index.stop, self._elements.unpack)
+        with self._settled.reading() as cursor:
+            places = range(self._blocks(cursor).length())[index]
+            if not places:
+                return self._elements.unpack([])
+            low, high = span(places)
+            run = self._elements.unpack(self._parts(cursor, low, high))
+            return run[places[0] - low :: index.step] if index.step > 0 else run[:: index.step]
+
+    def _between(self, start: Any, stop: Any, unpack: Any) -> Any:
+        """Return what ``unpack`` makes of the elements ``start`` to ``stop``, as a slice has them."""
+        start = 0 if start is None else as_index(start)
+        stop = END if stop is None else as_index(stop)
+        if start >= 0 and stop >= 0:
+            if stop <= start:
+                return unpack([])
+            part = self._piece(start, stop)
+            if part is not None:
+                return unpack([part])
+        with self._settled.reading() as cursor:
+            start, stop, _ = slice(start, stop).indices(self._blocks(cursor).length())
+            return unpack(self._parts(cursor, start, stop))
+
+    def _piece(self, start: int, stop: int) -> Part | None:
+        """Return a few elements by one statement, if they are in one place and all there."""
+        size, count = self._size, stop - start
+        if size is None or count * size > self._form.block_bytes:
+            return None
+        binding = self._settled
+        if start < self._sealed:
+            row = binding.one(self._sql.piece(size), start, self._id, count * size)
+            if row is not None and row[0] is not None and len(row[0]) == count * size:
+                return row[0], count, 0, count
+            return None
+        row = binding.one(self._sql.tail, self._id)
+        if row is None:
+            return None
+        length, self._sealed, _, tail = row
+        if not self._sealed <= start <= stop <= length or len(tail) != (length - self._sealed) * size:
+            return None
+        return tail, length - self._sealed, start - self._sealed, stop - self._sealed
+
+    def _parts(self, cursor: DriverCursor, start: int, stop: int) -> list[Part]:
+        """Return the elements ``start`` to ``stop``, which exist, in a transaction of ``cursor``."""
+        count = stop - start
+        if (
+            self._size is not None
+            and count * self._size > 2 * self._form.block_bytes
+            and getattr(cursor, "gathers", False)
+        ):
+            out = np.empty(count * self._size, np.uint8)
+            self._blocks(cursor).gather(start, stop, out)
+            return [(out.data, count, 0, count)]
+        return self._blocks(cursor).read(start, stop) if count > 0 else []
+
+    def __iter__(self) -> Iterator[Any]:
+        start, page = 0, self._page()
+        while True:
+            values = self._between(start, start + page, self._elements.unpack)
+            yield from values
+            if len(values) < page:
+                return
+            start += page
+
+    def __reversed__(self) -> Iterator[Any]:
+        stop, page = len(self), self._page()
+        while stop > 0:
+            start = max(stop - page, 0)
+            yield from self._between(start, stop, self._elements.unpack)[::-1]
+            stop = start
+
+    def iter_batches(
+        self,
+        batch_size: int | None = None,
+        *,
+        batch_bytes: int = 1 << 20,
+        start: int = 0,
+        stop: int | None = None,
+        as_array: bool = True,
+    ) -> Iterator[Any]:
+        """Iterate over the elements ``start`` to ``stop``, many at a time.
+
+        Parameters
+        ----------
+        batch_size
+            Elements of a batch; the last one may have fewer. By default as many as ``batch_bytes`` hold.
+        batch_bytes
+            Bytes of a batch of elements of one size; elements of different sizes are taken for 64 bytes each.
+        as_array
+            Give arrays as :meth:`to_numpy` does, or what ``col[a:b]`` is.
+        """
+        if batch_size is None:
+            batch_size = max(1, batch_bytes // (self._elements.item_size or 64))
+        if type(batch_size) is not int or batch_size < 1:
+            raise InvalidArgument(f"batch_size is an int of at least 1, not {batch_size!r}")
+        unpack = self._elements.to_numpy if as_array else self._elements.unpack
+        start, stop, _ = slice(start, stop).indices(len(self))
+        return self._batches(start, stop, batch_size, unpack)
+
+    def _batches(self, start: int, stop: int, size: int, unpack: Any) -> Iterator[Any]:
+        while start < stop:
+            batch = self._between(start, min(start + size, stop), unpack)
+            if len(batch):
+                yield batch
+            start += size
+
+    def to_numpy(self, start: int = 0, stop: int | None = None, *, out: _Array | None = None) -> _Array:
+        """Return the elements ``start`` to ``stop`` as a new array, of dtype ``object`` where elements vary in size.
+
+        Parameters
+        ----------
+        start, stop
+            As of a slice.
+        out
+            Copy them there instead, and return that: an array of exactly their shape and dtype.
+        """
+        array: _Array = self._between(start, stop, self._elements.to_numpy)
+        if out is None:
+            return array
+        if not isinstance(out, np.ndarray) or out.shape != array.shape or out.dtype != array.dtype:
+            given = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+            raise InvalidArgument(f"out is an array of {array.dtype} and shape {array.shape} for this, not {given}")
+        np.copyto(out, array)
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> _Array:
+        if copy is False:
+            raise InvalidArgument("a column is read from the database, which copies it: copy=False is impossible")
+        array = self.to_numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def take(self, indices: Any, *, as_array: bool = True) -> Any:
+        """Return the elements at ``indices``: ints in any order, repeated or not, or a mask.
+
+        Parameters
+        ----------
+        indices
+            Ints, negative ones from the end; or as many bools as there are elements.
+        as_array
+            Return an array as :meth:`to_numpy` does, or a list.
+
+        Raises
+        ------
+        OutOfRange
+            for an index beyond the ends.
+        """
+        with self._settled.reading() as cursor:
+            places = places_of(indices, self._blocks(cursor).length())
+            taken = self._taken(cursor, places)
+        return taken if as_array or self._elements.stacks else taken.tolist()
+
+    def _taken(self, cursor: DriverCursor, places: np.ndarray[Any, np.dtype[np.int64]]) -> _Array:
+        order = np.argsort(places, kind="stable")
+        ordered = places[order]
+        size = self._elements.item_size or 64
+        # Where the next one is far away, or the span long enough, another read begins.
+        gaps = np.diff(ordered) * size > _NEAR_BYTES
+        starts = [0, *(np.flatnonzero(gaps) + 1).tolist()]
+        empty = self._elements.to_numpy([])
+        taken = np.empty((len(places), *empty.shape[1:]), empty.dtype)
+        for first, end in zip(starts, [*starts[1:], len(ordered)], strict=True):
+            for begin, stop in _short_spans(ordered, first, end, max(_SPAN_BYTES // size, 1)):
+                low, high = int(ordered[begin]), int(ordered[stop - 1]) + 1
+                run = self._elements.to_numpy(self._parts(cursor, low, high))
+                taken[order[begin:stop]] = run[ordered[begin:stop] - low]
+        return taken
+
+    def read(self, start: int = 0, count: int | None = None) -> Any:
+        """Return ``count`` elements from ``start`` on, all by default, as ``col[a:b]`` does."""
+        return self._between(*_counted(start, count), self._elements.unpack)
+
+    def read_array(self, start: int = 0, count: int | None = None, *, copy: bool = False) -> _Array:
+        """Return ``count`` elements from ``start`` on, all by default, as :meth:`to_numpy` does.
+
+        ``copy=True`` is for an array that can be written to, whether there is a read cache or not.
+        """
+        array = self.to_numpy(*_counted(start, count))
+        return array.copy() if copy and not array.flags.writeable else array
+
+    def read_buffer(self, start: int = 0, count: int | None = None) -> bytes:
+        """Return the bytes of ``count`` elements of one size from ``start`` on, back to back, as they are in blocks."""
+        size = self._elements.item_size
+        if size is None:
+            raise UnsupportedType(f"elements of {self.dtype} have no size in common; read() returns their values")
+        return b"".join(
+            memoryview(data)[first * size : stop * size]
+            for data, _, first, stop in self._between(*_counted(start, count), list)
+        )
+
+    def _not_numbers(self, what: str) -> UnsupportedType:
+        return UnsupportedType(f"{what} is of numbers, and this column is of {self.dtype}")
+
+
+def _counted(start: Any, count: Any) -> tuple[int, int | None]:
+    start = as_index(start)
+    if count is None:
+        return start, None
+    count = as_index(count)
+    if start < 0 or count < 0:
+        raise InvalidArgument(f"start and count are not negative; {start} and {count} are given")
+    return start, start + count
+
+
+def _short_spans(ordered: np.ndarray[Any, Any], first: int, end: int, most: int) -> Iterator[tuple[int, int]]:
+    """Divide ``ordered[first:end]`` so that the places of each division span at most ``most`` elements."""
+    while first < end:
+        stop = first + int(np.searchsorted(ordered[first:end], ordered[first] + most))
+        yield first, stop
+        first = stop

@@ -1,0 +1,234 @@
+"""Changing the elements of a Column: every operation takes effect as a whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from typing_extensions import Self
+
+from ..errors import InvalidArgument, UnsupportedType
+from .blocks import Blocks, Head
+from .places import as_index, is_many, place_of, places_of, span
+from .search import ColumnSearch
+
+__all__ = ["ColumnWriting"]
+
+# An `extend` of so few elements may be one statement, as `append` is.
+_FEW = 64
+
+
+class ColumnWriting(ColumnSearch):
+    """The part of :class:`~kohakuvault.Column` that writes."""
+
+    def append(self, value: Any) -> None:
+        """Add ``value`` at the end."""
+        packed = self._elements.pack_entry(value)
+        if not self._appended(1, packed):
+            self._append([value])
+
+    def extend(self, values: Iterable[Any]) -> None:
+        """Add all ``values`` at the end, or none if one of them cannot be packed.
+
+        Fastest from a list or, for numbers and vectors, an array of the column's element type.
+        """
+        collected = self._collected(values)
+        count = len(collected)
+        if not count:
+            return
+        if count <= _FEW and self._form.is_plain:
+            packed = self._elements.pack(collected, self._form.block_bytes)
+            if len(packed) == 1 and self._appended(count, self._elements.codec.stream(packed[0][1], count)):
+                return
+        self._append(collected)
+
+    def append_array(self, values: np.ndarray[Any, Any]) -> None:
+        """Add the elements of an array at the end: ``extend`` for arrays only."""
+        if not isinstance(values, np.ndarray):
+            raise UnsupportedType(f"append_array takes an array, not {type(values).__name__}; extend() takes both")
+        self.extend(values)
+
+    def _appended(self, count: int, stream: bytes) -> bool:
+        """Add elements, packed as the tail has them, to the tail by one statement if they fit there."""
+        room = self._form.block_bytes - len(stream)
+        if not self._form.is_plain or room < 0:
+            return False
+        return self._settled.run(self._sql.append, count, stream, self._id, room) > 0
+
+    def _append(self, collected: Any) -> None:
+        with self._settled.writing() as cursor:
+            blocks = self._blocks(cursor)
+            blocks.append(blocks.lock(), collected)
+
+    def _collected(self, values: Any) -> Any:
+        if isinstance(values, ColumnSearch):
+            # It may be this one; and within one transaction it must not be read page by page while it grows.
+            values = values.to_numpy() if values._elements.array_dtype is not None else values[:]
+        return self._elements.collect(values)
+
+    def insert(self, index: int, value: Any) -> None:
+        """Insert ``value`` before element ``index``, as ``list.insert`` does."""
+        index = as_index(index)
+        collected = self._elements.collect([value])
+
+        def change(blocks: Blocks, head: Head) -> None:
+            place = min(max(index + head.length if index < 0 else index, 0), head.length)
+            blocks.splice(head, place, place, collected)
+
+        self._change(change)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            self._set_slice(index, self._collected(value))
+        elif is_many(index):
+            self._set_many(index, self._collected(value))
+        else:
+            self._set(as_index(index), value)
+
+    def _set(self, index: int, value: Any) -> None:
+        size = self._size
+        if size is None:
+            collected = self._elements.collect([value])
+            self._change(lambda blocks, head: blocks.scatter(head, [place_of(index, head.length)], collected))
+            return
+        packed = self._elements.pack_one(value)
+        binding, sql = self._settled, self._sql
+        if index >= self._sealed:
+            if binding.run(sql.set_tail_element(size), index, self._id, packed):
+                return
+        elif index >= 0 and sql.takes_turns and binding.run(sql.set_element(size), index, self._id, packed):
+            return
+
+        def change(blocks: Blocks, head: Head) -> None:
+            self._sealed = head.sealed
+            blocks.overwrite(head, place_of(index, head.length), packed)
+
+        self._change(change)
+
+    def _set_slice(self, index: slice, values: Any) -> None:
+        def change(blocks: Blocks, head: Head) -> None:
+            start, stop, step = index.indices(head.length)
+            if step == 1:
+                blocks.splice(head, start, max(start, stop), values)
+                return
+            places = range(start, stop, step)
+            if len(places) != len(values):
+                raise InvalidArgument(
+                    f"{len(values)} values cannot be assigned to the {len(places)} elements of a slice with step {step}"
+                )
+            if step < 0:
+                places, given = places[::-1], values[::-1]
+            else:
+                given = values
+            blocks.scatter(head, places, given)
+
+        self._change(change)
+
+    def _set_many(self, indices: Any, values: Any) -> None:
+        def change(blocks: Blocks, head: Head) -> None:
+            places = places_of(indices, head.length)
+            if len(places) != len(values):
+                raise InvalidArgument(f"{len(values)} values cannot be assigned to {len(places)} elements")
+            # Of an element that is named twice, the last value counts.
+            unique, from_behind = np.unique(places[::-1], return_index=True)
+            chosen = len(places) - 1 - from_behind
+            given = values[chosen] if isinstance(values, np.ndarray) else [values[place] for place in chosen.tolist()]
+            blocks.scatter(head, unique.tolist(), given)
+
+        self._change(change)
+
+    def __delitem__(self, index: Any) -> None:
+        if isinstance(index, slice):
+            self._change(lambda blocks, head: self._remove(blocks, head, range(head.length)[index]))
+        elif is_many(index):
+            self._change(lambda blocks, head: self._remove_many(blocks, head, places_of(index, head.length)))
+        else:
+            at = as_index(index)
+            self._change(lambda blocks, head: self._remove_one(blocks, head, place_of(at, head.length)))
+
+    @staticmethod
+    def _remove_one(blocks: Blocks, head: Head, place: int) -> None:
+        blocks.splice(head, place, place + 1, [])
+
+    def _remove(self, blocks: Blocks, head: Head, places: range) -> None:
+        if not places:
+            return
+        low, high = span(places)
+        if len(places) == high - low:
+            blocks.splice(head, low, high, [])
+        else:
+            self._remove_many(blocks, head, np.arange(low, high, abs(places.step)))
+
+    def _remove_many(self, blocks: Blocks, head: Head, places: np.ndarray[Any, Any]) -> None:
+        if not len(places):
+            return
+        low, high = int(places.min()), int(places.max()) + 1
+        kept = np.ones(high - low, bool)
+        kept[places - low] = False
+        run = self._elements.unpack_packable(blocks.read(low, high))
+        if isinstance(run, np.ndarray):
+            blocks.splice(head, low, high, run[kept])
+        else:
+            blocks.splice(head, low, high, [value for value, stays in zip(run, kept.tolist(), strict=True) if stays])
+
+    def pop(self, index: int = -1) -> Any:
+        """Remove and return element ``index``."""
+        index = as_index(index)
+
+        def change(blocks: Blocks, head: Head) -> Any:
+            place = place_of(index, head.length)
+            value = self._elements.unpack(blocks.read(place, place + 1))[0]
+            blocks.splice(head, place, place + 1, [])
+            return value
+
+        return self._change(change)
+
+    def remove(self, value: Any) -> None:
+        """Remove the first element that equals ``value``; raise :class:`InvalidArgument` if there is none."""
+
+        def change(blocks: Blocks, head: Head) -> None:
+            # By the same transaction.
+            self._remove_one(blocks, head, self.index(value))
+
+        self._change(change)
+
+    def reverse(self) -> None:
+        """Reverse the order of all elements, which are read for it."""
+        self._rewrite(lambda run: run[::-1])
+
+    def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
+        """Sort the elements, which are read for it, as ``list.sort`` does. NaN comes last."""
+
+        def ordered(run: Any) -> Any:
+            if isinstance(run, np.ndarray) and key is None and run.ndim == 1:
+                return np.sort(run, kind="stable")[:: -1 if reverse else 1]
+            values = run.tolist() if isinstance(run, np.ndarray) and run.ndim == 1 else list(run)
+            values.sort(key=key, reverse=reverse)
+            return values
+
+        self._rewrite(ordered)
+
+    def _rewrite(self, order: Callable[[Any], Any]) -> None:
+        """Replace all elements by the same in another order."""
+
+        def change(blocks: Blocks, head: Head) -> None:
+            if head.length > 1:
+                run = self._elements.unpack_packable(blocks.read(0, head.length))
+                blocks.splice(head, 0, head.length, self._elements.collect(order(run)))
+
+        self._change(change)
+
+    def clear(self) -> None:
+        """Remove all elements."""
+        self._change(lambda blocks, head: blocks.clear())
+
+    def __iadd__(self, values: Iterable[Any]) -> Self:
+        self.extend(values)
+        return self
+
+    def _change(self, change: Callable[[Blocks, Head], Any]) -> Any:
+        """Run ``change`` in a transaction in which no one else changes the column."""
+        with self._settled.writing() as cursor:
+            blocks = self._blocks(cursor)
+            return change(blocks, blocks.lock())
