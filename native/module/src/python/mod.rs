@@ -5,6 +5,8 @@ pub(crate) mod codec;
 pub(crate) mod distance;
 pub(crate) mod errors;
 pub(crate) mod floats;
+pub(crate) mod frame;
+pub(crate) mod gather;
 pub(crate) mod interpreter;
 pub(crate) mod nearest;
 pub(crate) mod number;
