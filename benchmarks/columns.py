@@ -53,7 +53,7 @@ NUMBERS = [
     Case("col[i:i+100]", "slice", "i64", MILLION, upstream(3), 500, 31, FEW_READS),
     Case("the same as numpy, read cache", "hot_slice", "i64", MILLION, HOT, 1000, 31, FEW_READS),
     Case("append, autocommit", "append", "i64", MILLION, upstream(2), 50, 51, FEW_WRITES),
-    Case("append, cached, with the flush", "cached_append", "i64", MILLION, upstream(2), 10_000, 15),
+    Case("append, cached, with the flush", "cached_append", "i64", MILLION, upstream(2), 10_000, 15, {"h5py": 500}),
     Case("col[i] = v", "assign", "i64", MILLION, upstream(2), 50, 51, FEW_WRITES),
 ]
 
@@ -121,7 +121,7 @@ def assigning(scale: bool) -> list[Case]:
             length,
             upstream(100) if length == TEXTS else (),
             count=50,
-            rounds=5 if length <= TEXTS else 2,
+            rounds=5 if length < TEXTS else 3,
             fewer={**FEW_WRITES, UPSTREAM: 1},
         )
         for dtype in ("str:utf8", "msgpack")
