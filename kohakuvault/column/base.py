@@ -54,8 +54,11 @@ class ColumnBase:
     @property
     def _settled(self) -> Binding:
         """The binding, after what waits in memory was written."""
-        binding = self.binding
-        binding.settle()
+        binding = self._vault._binding
+        if binding is None or self._epoch != binding.epoch:
+            binding = self.binding
+        if binding.caches:
+            binding.settle()
         return binding
 
     def _blocks(self, cursor: DriverCursor) -> Blocks:
