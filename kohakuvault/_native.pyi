@@ -15,6 +15,7 @@ import builtins
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, final
 
+import numpy
 from typing_extensions import Buffer
 
 __version__: str
@@ -199,7 +200,7 @@ class Gather:
         The buffer is not of whole elements, or ``start`` is negative.
     """
 
-    def __new__(cls, buffer: Buffer, item_size: int, start: int) -> Gather: ...
+    def __new__(cls, buffer: Buffer | numpy.ndarray[Any, Any], item_size: int, start: int) -> Gather: ...
     @property
     def token(self) -> int:
         """What ``kv_gather`` knows this by, as long as it lives."""
