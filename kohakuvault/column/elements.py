@@ -120,6 +120,8 @@ class Elements:
         """Return the elements of ``parts``, one after the other."""
         values: list[Any] = []
         with reading_blocks:
+            if len(parts) == 1:
+                return self.codec.unpack(*parts[0])
             for data, count, start, stop in parts:
                 values += self.codec.unpack(data, count, start, stop)
         return values
@@ -145,12 +147,19 @@ class Elements:
         assert self.item_size is not None
         assert self.array_dtype is not None
         size = self.item_size
-        joined = bytearray().join(memoryview(data)[start * size : stop * size] for data, _, start, stop in parts)
+        joined: Any
+        if len(parts) == 1 and type(parts[0][0]) is memoryview and not parts[0][0].readonly:
+            # Read for this call; bytes are the database driver's.
+            data, _, start, stop = parts[0]
+            joined = data[start * size : stop * size]
+        else:
+            joined = bytearray().join([memoryview(data)[start * size : stop * size] for data, _, start, stop in parts])
         if len(joined) != size * sum(stop - start for _, _, start, stop in parts):
             raise CorruptValue(f"a block of {self.dtype} elements is shorter than its count of elements")
-        if self.array_dtype.kind == "b" and max(joined, default=0) > 1:
+        array = np.frombuffer(joined, self.array_dtype)
+        if self.array_dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
             raise CorruptValue("a block of bool elements has bytes other than 0 and 1")
-        return np.frombuffer(joined, self.array_dtype).reshape(shape)
+        return array.reshape(shape)
 
 
 class VectorElements(Elements):

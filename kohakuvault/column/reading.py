@@ -160,7 +160,9 @@ class ColumnReading(ColumnBase):
         as_array
             Give arrays as :meth:`to_numpy` does, or what ``col[a:b]`` is.
         """
-        size: Any = max(1, batch_bytes // (self._elements.item_size or 64)) if batch_size is None else batch_size
+        size: Any = batch_size
+        if size is None:
+            size = max(1, batch_bytes // (self._elements.item_size or 64))
         if type(size) is not int or size < 1:
             raise InvalidArgument(f"batch_size is an int of at least 1, not {size!r}")
         unpack = self._elements.to_numpy if as_array else self._elements.unpack
@@ -187,8 +189,11 @@ class ColumnReading(ColumnBase):
         array: _Array = self._between(start, stop, self._elements.to_numpy)
         if out is None:
             return array
-        if not isinstance(out, np.ndarray) or out.shape != array.shape or out.dtype != array.dtype:
-            given = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        given: Any = out
+        if not isinstance(given, np.ndarray):
+            raise UnsupportedType(f"out is an array, not {type(given).__name__}")
+        if out.shape != array.shape or out.dtype != array.dtype:
+            given = f"{out.dtype} {out.shape}"
             raise InvalidArgument(f"out is an array of {array.dtype} and shape {array.shape} for this, not {given}")
         np.copyto(out, array)
         return out
