@@ -16,6 +16,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::codec::ElementCodec;
     #[pymodule_export]
+    use crate::python::data_packer::face::DataPacker;
+    #[pymodule_export]
     use crate::python::distance::{
         VectorQuery, cosine_distance, distance, hamming_distance, l1_distance, l2_distance,
     };

@@ -42,7 +42,17 @@ pub(super) enum Written<'py> {
 }
 
 /// Writes a value.
+#[inline]
 pub(super) fn walk<E: Encoding>(out: &mut E, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    walk_within(out, value, MAX_DEPTH)
+}
+
+/// Writes a value that is nested at most so deep.
+pub(super) fn walk_within<E: Encoding>(
+    out: &mut E,
+    value: &Bound<'_, PyAny>,
+    max_depth: usize,
+) -> PyResult<()> {
     let Some(outermost) = Frame::of(begin(out, value, false)?, value) else { return Ok(()) };
     let mut frames = Vec::with_capacity(4);
     frames.push(outermost);
@@ -51,7 +61,7 @@ pub(super) fn walk<E: Encoding>(out: &mut E, value: &Bound<'_, PyAny>) -> PyResu
             None => {
                 frames.pop();
             }
-            Some(_) if frames.len() >= MAX_DEPTH => return Err(too_deep(value.py())),
+            Some(_) if frames.len() >= max_depth => return Err(too_deep(value.py(), max_depth)),
             Some(inner) => frames.push(inner),
         }
     }
