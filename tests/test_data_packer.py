@@ -7,6 +7,7 @@ import contextlib
 import copy
 import ctypes
 import datetime
+import json
 import pickle
 import sys
 import threading
@@ -730,6 +731,12 @@ def test_values_round_trip(dtype, data):
         assert repr(packer.unpack_many(packed, len(values))) == repr(values)
     for value, offset, end in zip(values, offsets, [*offsets, len(packed)][1:], strict=True):
         assert repr(packer.unpack(packed[:end], offset)) == repr(value)
+
+
+@given(TREES | st.text(st.sampled_from('"\\/\b\f\n\r\t\0\x1f\x7f\u2028é𝄞')))
+def test_json_is_what_the_standard_library_writes(value):
+    packed = DataPacker("json").pack(value)
+    assert packed == json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @given(st.text(), st.integers(1, 12))
