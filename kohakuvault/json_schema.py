@@ -36,7 +36,7 @@ def compiled(schema: Any) -> tuple[str, Callable[[Any], None]]:
         except ValueError as error:  # a value of a type that JSON does not have
             raise UnsupportedType(f"a JSON schema cannot judge {value!r:.60}: {_message_of(error)}") from error
         more = "; and more" if len(problems) > _MOST_ERRORS else ""
-        raise InvalidArgument(f"Validation errors: {'; '.join(problems[:_MOST_ERRORS])}{more}")
+        raise InvalidArgument(f"Validation errors: {'; '.join(sorted(problems[:_MOST_ERRORS]))}{more}")
 
     return text, check
 

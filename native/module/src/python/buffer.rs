@@ -13,6 +13,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::errors::type_name;
 use super::packing::classes::classes;
+use super::packing::errors::unsupported;
 
 /// The type of an array's items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,7 +247,8 @@ fn refuse_masked(value: &Bound<'_, PyAny>) -> PyResult<()> {
     if value.get_type().is(&classes.ndarray) || !value.is_instance(classes.masked_array.bind(py))? {
         return Ok(());
     }
-    Err(PyTypeError::new_err("a masked array has no values where it is masked; fill them with filled()"))
+    let problem = "a masked array has no values where it is masked; fill them with filled()";
+    Err(unsupported(py, problem.to_owned()))
 }
 
 /// Turns copied native-endian items into little-endian ones.

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::buffer::{Array, Item, is_buffer, is_bytes_like, to_little_endian};
-use super::errors::{Place, describe, value_error};
+use super::errors::{Place, at, describe, value_error};
 use super::number::{Number, by_scalar, narrow, read};
 use super::sequence::{changed, nested};
 
@@ -37,7 +37,7 @@ pub(crate) fn append(
         return append_number(scalar, value, place, out);
     };
     if is_buffer(value) {
-        let array = Array::of(value)?;
+        let array = Array::of(value).map_err(|error| at(value.py(), place, error))?;
         if !array.holds_objects() {
             return append_array(scalar, shape, value, &array, place, out);
         }
@@ -123,7 +123,7 @@ pub(crate) fn fill(
     scratch: &mut Vec<u8>,
 ) -> PyResult<()> {
     if is_buffer(value) {
-        let array = Array::of(value)?;
+        let array = Array::of(value).map_err(|error| at(value.py(), place, error))?;
         let bytes = array.bytes();
         if array.item() == Some(Item::Scalar(scalar)) && array.shape() == shape && bytes.len() == out.len() {
             out.copy_from_slice(bytes);
@@ -253,7 +253,7 @@ fn discover(scalar: Scalar, value: &Bound<'_, PyAny>, place: Place) -> PyResult<
     let mut value = value.clone();
     loop {
         if is_buffer(&value) {
-            let array = Array::of(&value)?;
+            let array = Array::of(&value).map_err(|error| at(value.py(), place, error))?;
             if !array.holds_objects() {
                 shape.extend_from_slice(array.shape());
                 return Ok(shape);

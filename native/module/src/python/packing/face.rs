@@ -15,7 +15,7 @@ use super::classes::classes;
 use super::errors::{as_corrupt, corrupt, invalid, kind, refuse, short, surrogates, unsupported};
 use super::msgpack_writer::is_numpy_scalar;
 use super::walk::walk;
-use super::{cbor_reader, cbor_writer, json, msgpack_reader, msgpack_writer, number, pickle};
+use super::{cbor_reader, cbor_writer, json, json_writer, msgpack_reader, msgpack_writer, number, pickle};
 
 /// Larger buffers are given back when a value is packed.
 const KEPT: usize = 1 << 16;
@@ -290,7 +290,10 @@ fn in_form<'py, T: Target<'py>>(
             out.push(tag::CBOR);
             walk(&mut cbor_writer::Writer { out }, value)
         }),
-        Form::Json => target.tagged(tag::JSON, &[json::dumps(value)?.as_bytes()]),
+        Form::Json => whole(target, |out| {
+            out.push(tag::JSON);
+            json_writer::append(out, value)
+        }),
         Form::Pickle if allow_pickle => target.tagged(tag::PICKLE, &[pickle::dumps(value)?.as_bytes()]),
         Form::Pickle => Err(unsupported(
             py,

@@ -1,21 +1,15 @@
-//! Values as JSON, by Python's own module.
+//! JSON as values, by Python's own module.
 
 use kohakuvault_core::packing::json;
 use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyString;
 
 use super::classes::classes;
 use super::errors::{as_corrupt, corrupt};
 
-/// Python's `json` recurses: 100 levels fit on every stack.
+/// Python's `json` recurses when it reads: 100 levels fit on every stack.
 pub(crate) const MAX_DEPTH: usize = 100;
-
-/// A value as JSON in UTF-8.
-pub(super) fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    let text = classes(value.py())?.json_dumps.bind(value.py()).call1((value, MAX_DEPTH))?;
-    Ok(text.cast_into::<PyBytes>()?)
-}
 
 /// The value of some JSON.
 pub(super) fn loads<'py>(py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyAny>> {

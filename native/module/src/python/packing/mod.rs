@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! face ── walk ── msgpack_writer, cbor_writer ── time, number, array     (packing)
+//! face ── json_writer
 //! face ── msgpack_reader, cbor_reader ── build ── time, number, array    (unpacking)
+//! face ── json
 //! ```
 //!
 //! `values` is the face for columns and `DataPacker`, whose dtypes name the format.
@@ -18,6 +20,7 @@ pub(crate) mod classes;
 pub(crate) mod errors;
 pub(crate) mod face;
 pub(crate) mod json;
+mod json_writer;
 mod keys;
 pub(crate) mod kv_key;
 mod msgpack_reader;

@@ -10,7 +10,7 @@ use super::errors::as_corrupt;
 use super::face::collect;
 use super::msgpack_reader::bytes_follow;
 use super::walk::walk_within;
-use super::{cbor_reader, cbor_writer, json, msgpack_reader, msgpack_writer};
+use super::{cbor_reader, cbor_writer, json, json_writer, msgpack_reader, msgpack_writer};
 
 /// Appends a value that is nested at most so deep, JSON at most 100 deep. After an error the end is undefined.
 #[inline]
@@ -25,10 +25,7 @@ pub(crate) fn append(
             walk_within(&mut msgpack_writer::Writer { out, allow_pickle: false }, value, max_depth)
         }
         Format::Cbor => walk_within(&mut cbor_writer::Writer { out }, value, max_depth),
-        Format::Json => {
-            out.extend_from_slice(json::dumps(value)?.as_bytes());
-            Ok(())
-        }
+        Format::Json => json_writer::append(out, value),
     }
 }
 
@@ -38,10 +35,7 @@ pub(crate) fn pack<'py>(
     value: &Bound<'py, PyAny>,
     max_depth: usize,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    match format {
-        Format::Json => json::dumps(value),
-        _ => collect(value.py(), |out| append(format, value, max_depth, out)),
-    }
+    collect(value.py(), |out| append(format, value, max_depth, out))
 }
 
 /// Reads the value that takes all of a part of `source`.

@@ -249,19 +249,19 @@ fn sort(out: &mut Vec<u8>, starts: &[usize]) {
 }
 
 /// The entries of a dict, as many as its head says. (`PyO3`'s iterator panics where the dict is changed.)
-struct Entries {
+pub(super) struct Entries {
     position: ffi::Py_ssize_t,
     left: usize,
     count: usize,
 }
 
 impl Entries {
-    fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         Self { position: 0, left: count, count }
     }
 
     #[inline]
-    fn next<'py>(
+    pub(super) fn next<'py>(
         &mut self,
         dict: &Bound<'py, PyDict>,
     ) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
