@@ -409,23 +409,37 @@ def unpack_cbor(data: Buffer) -> Any:
     """Return the value that :func:`pack_cbor`, or any CBOR writer, made ``data`` from."""
 
 @final
-class ReadCache:
-    """Packed values by key, kept while the WAL index of an SQLite database has not changed.
+class Watch:
+    """Marks of the state of an SQLite database, which every commit by any process makes void.
 
-    Keys are exactly ``str``, ``bytes`` or ``int``, kept apart; nothing is known of others. The database is that of
-    the connection that runs ``SELECT kv_wal_index(token)``, an SQL function that gives NULL, or the reason why what is
-    read there cannot be kept. That connection must be closed next: the cache keeps it open where only SQLite
-    can reach it. ``native/module/src/sqlite/wal_index.rs`` explains it all.
+    The database is that of the connection that runs ``SELECT kv_wal_index(token)``, an SQL function that gives NULL, or
+    the reason why what is read there cannot be kept. That connection must be closed next: the watch keeps it open where
+    only SQLite can reach it. ``native/module/src/sqlite/wal_index.rs`` explains it all.
 
-    In a forked child an instance of the parent knows nothing and keeps nothing.
+    In a forked child an instance of the parent gives no marks.
     """
 
-    def __new__(cls, capacity: int) -> ReadCache: ...
+    def __new__(cls) -> Watch: ...
     @property
     def token(self) -> int: ...
     def attach(self) -> bool:
         """Take over what ``kv_wal_index`` has found; whether it has found anything."""
 
+    def mark(self) -> int:
+        """A mark to be made before the database is read: larger after each commit; 0 for none."""
+
+    def close(self) -> None:
+        """Let the connection go, which caches keep too; from then on there are no marks. Closing twice is harmless."""
+
+@final
+class ReadCache:
+    """Packed values by key, kept while nothing is committed to the database of a watch, which has to be attached.
+
+    Keys are exactly ``str``, ``bytes`` or ``int``, kept apart; nothing is known of others. In a forked child an
+    instance of the parent knows nothing and keeps nothing.
+    """
+
+    def __new__(cls, capacity: int, watch: Watch) -> ReadCache: ...
     def get(self, key: Any, /) -> builtins.bytes | None:
         """The packed value; ``b""`` if there is certainly none; None if it is not known."""
 

@@ -22,7 +22,7 @@ from .options import refuse_unknown
 from .read_cache import ReadCache
 from .statements import KVStatements, kv_statements
 from .streams import Streams
-from .write_cache import WriteCache
+from .write_cache import KVWriteCache
 
 __all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase"]
 
@@ -135,7 +135,7 @@ class KVBase(Container):
         super().close()
 
 
-def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
+def _write_cache(binding: Binding, sql: KVStatements, name: str) -> KVWriteCache:
     def write(cursor: DriverCursor, waiting: WriteBuffer) -> None:
         if put_waiting(cursor, sql, waiting):
             cursor.run(sql.delete_expired, time(), SWEEP_MOST)
@@ -143,8 +143,8 @@ def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
     cache = binding.caches.get(name)
     if cache is None:
         # Of two threads that are here at once, one's is taken.
-        cache = binding.caches.setdefault(name, WriteCache(write))
-    assert isinstance(cache, WriteCache)
+        cache = binding.caches.setdefault(name, KVWriteCache(write))
+    assert isinstance(cache, KVWriteCache)
     return cache
 
 

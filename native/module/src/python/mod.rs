@@ -17,3 +17,4 @@ pub(crate) mod summary;
 pub(crate) mod text;
 pub(crate) mod unpack;
 pub(crate) mod vector;
+pub(crate) mod watch;
