@@ -352,6 +352,48 @@ class WriteBuffer:
         """Memory that they take."""
 
 @final
+class ColumnBuffer:
+    """Elements that wait to be appended to columns, packed. Sizes are bytes of packed elements.
+
+    In a forked child an instance of the parent holds and takes nothing.
+    """
+
+    def __new__(cls) -> ColumnBuffer: ...
+    def admit(self, limit: int, own: list[tuple[int, int]] = ..., /) -> None:
+        """Say how large :meth:`ColumnSlot.append` may make it, in general and for columns by id; nothing at first."""
+
+    def slot(self, column_id: int, dtype: str, /) -> ColumnSlot:
+        """What takes the elements of a column. Raises ``ValueError`` if there is no such dtype."""
+
+    def streams(self) -> list[tuple[int, int, builtins.bytes]]:
+        """What waits for each column, in the order of their ids: id, count, and a stream of the elements."""
+
+    def clear(self) -> int:
+        """Forget every element; return how many bytes they had."""
+
+    @property
+    def entries(self) -> int:
+        """How many elements there are."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory that they take."""
+
+@final
+class ColumnSlot:
+    """What takes the elements of one column, made by :meth:`ColumnBuffer.slot`."""
+
+    def append(self, value: Any, /) -> bool:
+        """Add an element; return False, changing nothing, if nothing waits, it exceeds the limit or is of another type."""
+
+    def insert(self, count: int, stream: builtins.bytes, limit: int, /) -> bool:
+        """Add ``count`` elements, packed as a stream; return False, changing nothing, if it would exceed ``limit``."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that wait for this column."""
+
+@final
 class PageScan:
     """Keys, values or both of a query's rows, collected by the SQL function ``kv_collect`` and taken page by page.
 

@@ -11,12 +11,14 @@ from sqlalchemy import Table
 from .binding import Bind, Binding
 from .column.aggregates import ColumnAggregates
 from .column.blocks import Blocks
+from .column.caching import ColumnCaching
 from .column.elements import elements_of
 from .column.form import BLOCK_BYTES, Form
 from .column.options import chosen_form, refuse_unknown
 from .column.statements import block_statements
+from .column.vault_caching import ColumnVaultCaching
+from .column.write_cache import write_cache_of
 from .column.writing import ColumnWriting
-from .container import Container
 from .errors import CorruptValue, InvalidArgument, KohakuVaultError, NotFound
 from .orm.tables import Block, ColumnRecord, Payload, table_of
 from .schema import check_name, open_tables
@@ -29,7 +31,7 @@ _TABLES = [table_of(ColumnRecord), table_of(Block), table_of(Payload)]
 _HEAD = 6
 
 
-class ColumnVault(Container, Mapping[str, "Column"]):
+class ColumnVault(ColumnVaultCaching, Mapping[str, "Column"]):
     """Named columns: typed lists of any length.
 
     Parameters
@@ -47,6 +49,7 @@ class ColumnVault(Container, Mapping[str, "Column"]):
     -----
     Making and removing: ``create_column``, ``ensure``, ``rename_column``, ``delete_column``.
     Finding: ``cv[name]``, ``in``, ``len``, iteration over the names, ``list_columns``.
+    Writing many at a time: ``cache``, ``enable_cache``, ``disable_cache``, ``flush_cache``, ``lock_cache``.
     As rows: ``entity``, the mapped class of the columns' records.
 
     Thread-safe. Several processes may append to one column; nothing is lost.
@@ -77,7 +80,9 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         self._block_bytes = block_bytes
         self._create = create and not read_only
         self._columns: weakref.WeakValueDictionary[int, Column] = weakref.WeakValueDictionary()
+        self._enabled_columns = set()
         super().__init__(bind, read_only=read_only)
+        self._writes = write_cache_of(self.binding)
         self._open(self.binding)
 
     def __repr__(self) -> str:
@@ -255,7 +260,7 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         return self._handle(name, row[0], form)
 
 
-class Column(ColumnWriting, ColumnAggregates, MutableSequence[Any]):
+class Column(ColumnWriting, ColumnAggregates, ColumnCaching, MutableSequence[Any]):
     """One column: a list whose elements are packed in the database and never loaded as a whole.
 
     Made by :meth:`ColumnVault.create_column` and found by ``vault[name]``.
@@ -270,6 +275,7 @@ class Column(ColumnWriting, ColumnAggregates, MutableSequence[Any]):
     Adding: ``append``, ``extend``, ``+=``, ``insert``.
     Changing: ``col[i] = value``, ``col[a:b] = values``, ``col[[3, 1]] = values``, ``del``, ``pop``, ``remove``,
     ``reverse``, ``sort``, ``clear``.
+    Writing many at a time: ``cache``, ``enable_cache``, ``disable_cache``, ``flush_cache``.
 
     ``col[i]`` is a Python value; of a vector column an array. ``col[a:b]`` is a list; of a column of
     vectors of one shape an array of shape ``(n, *shape)``. What is read is a copy.

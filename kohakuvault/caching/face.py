@@ -8,6 +8,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from ..binding import Binding
 from ..container import Container
 from .settings import CacheSettings
 from .writes import WriteCache
@@ -23,6 +24,14 @@ class Caching(Container):
 
     _writes: WriteCache[Any]
     _has_enabled = False
+
+    @property
+    def _settled(self) -> Binding:
+        """The binding, after what waits to be written was written."""
+        binding = self.binding
+        if self._writes.waiting:
+            binding.settle()
+        return binding
 
     @contextmanager
     def _cached(self, settings: CacheSettings) -> Iterator[Self]:

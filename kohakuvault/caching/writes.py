@@ -50,8 +50,6 @@ class WriteCache(Generic[Waiting]):
     ----------
     make
         Returns a new buffer.
-    write
-        Writes what a buffer holds, as part of the transaction of a cursor.
 
     Attributes
     ----------
@@ -70,17 +68,20 @@ class WriteCache(Generic[Waiting]):
     and during a flush.
     """
 
-    def __init__(self, make: Callable[[], Waiting], write: Callable[[DriverCursor, Waiting], None]) -> None:
+    def __init__(self, make: Callable[[], Waiting]) -> None:
         self.settings: CacheSettings | None = None
         self.waiting: Waiting | None = None
         self.error: BaseException | None = None
         self.regularly: RegularFlush | None = None
         self._make = make
         self._buffer = make()
-        self._write = write
         self._lock = threading.RLock()
         self._holds = 0
         unwritten.watch_forks(self)
+
+    def _write(self, cursor: DriverCursor, waiting: Waiting) -> None:
+        """Write what waits, as part of the transaction of a cursor."""
+        raise NotImplementedError
 
     @property
     def entries(self) -> int:

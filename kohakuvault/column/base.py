@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..binding import Binding
 from ..lending import DriverCursor
@@ -33,6 +34,8 @@ class ColumnBase:
         self._elements = form.elements
         # Bytes of an element, where it can be read and written in the stored bytes.
         self._size = form.direct_size
+        # Takes an element that can wait without ado, and returns whether it did; None while that is not known.
+        self._put: Callable[[Any], bool] | None = None
         # Elements below it were in blocks when it was last seen, others in the tail: where to look first.
         self._sealed = 0
 
@@ -55,7 +58,8 @@ class ColumnBase:
     def _settled(self) -> Binding:
         """The binding, after what waits in memory was written."""
         binding = self.binding
-        binding.settle()
+        if self._vault._writes.waiting:
+            binding.settle()
         return binding
 
     def _blocks(self, cursor: DriverCursor) -> Blocks:

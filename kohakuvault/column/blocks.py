@@ -170,6 +170,17 @@ class Blocks:
             first.append(packed.pop(0))
         self._write_end(head, head.sealed, [*self._joined(first, LARGEST_BLOCK), *packed])
 
+    def append_stream(self, count: int, stream: bytes) -> None:
+        """Add ``count`` elements, packed as the tail has them, at the end."""
+        room = self._block_bytes - len(stream)
+        if self._form.is_plain and room >= 0 and self._cursor.run(self._sql.append, count, stream, self._id, room):
+            return
+        head = self.lock()
+        tail = self._tail_run(head.sealed, head.length, head.tail)
+        with reading_blocks():
+            added = self._codec.from_stream(stream)
+        self._write_end(head, head.sealed, self._joined([self._as_part(tail), added], self._block_bytes))
+
     def overwrite(self, head: Head, index: int, packed: bytes) -> None:
         """Replace element ``index``, which exists, where elements are stored as they are."""
         size = self._form.direct_size

@@ -82,14 +82,6 @@ class KVBase(Container):
     def _open(self, binding: Binding) -> None:
         open_tables(binding, self._tables(), "kv", {}, create=self._create)
 
-    @property
-    def _settled(self) -> Binding:
-        """The binding, after what waits to be written was written."""
-        binding = self.binding
-        if self._writes.waiting:
-            binding.settle()
-        return binding
-
     def _waiting(self, key: Any) -> tuple[bytes, float | None] | None:
         """Return the packed value that waits for ``key``, and when it expires; None if none does."""
         stored = self._sql.stored_key(key)

@@ -17,6 +17,11 @@ __all__ = ["KVWriteCache"]
 class KVWriteCache(WriteCache[WriteBuffer]):
     """What waits to be written to one table: entries by their stored keys, in the order in which they were first set.
 
+    Parameters
+    ----------
+    write
+        Writes the entries of a buffer, as part of the transaction of a cursor.
+
     Attributes
     ----------
     put
@@ -25,13 +30,17 @@ class KVWriteCache(WriteCache[WriteBuffer]):
     """
 
     def __init__(self, write: Callable[[DriverCursor, WriteBuffer], None]) -> None:
-        super().__init__(WriteBuffer, write)
+        super().__init__(WriteBuffer)
+        self._put_all = write
         self.put: Callable[[Any, Any, float | None, bool], bool] | None = None
 
     def _turn(self, binding: Binding, settings: CacheSettings | None) -> None:
         super()._turn(binding, settings)
         # A Session asks to be told of every write, see `_take`.
         self.put = None if settings is None or binding.is_joined else self._buffer.put
+
+    def _write(self, cursor: DriverCursor, waiting: WriteBuffer) -> None:
+        self._put_all(cursor, waiting)
 
     def offer(self, binding: Binding, key: Any, packed: bytes, expires_at: float | None) -> bool:
         """Let an entry, as the driver takes it, wait; return False if it has to be written directly.

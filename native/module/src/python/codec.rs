@@ -152,11 +152,7 @@ impl ElementCodec {
     }
 
     /// The summary of a block; None if the dtype has none, or the block no elements.
-    fn summary<'py>(
-        &self,
-        data: &Bound<'py, PyAny>,
-        count: usize,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    fn summary<'py>(&self, data: &Bound<'py, PyAny>, count: usize) -> PyResult<Option<Bound<'py, PyBytes>>> {
         summary::of_block(&self.dtype, data, count)
     }
 

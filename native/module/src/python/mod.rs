@@ -2,6 +2,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod codec;
+pub(crate) mod column_buffer;
 pub(crate) mod distance;
 pub(crate) mod errors;
 pub(crate) mod floats;

@@ -65,7 +65,8 @@ pub(crate) fn may_contain(
     let scalar = scalar_of(dtype)?;
     let summary =
         Summary::from_bytes(scalar, Bytes::of(summary)?.as_slice()).map_err(|error| corrupt(&error))?;
-    let bound = |given: Option<&Bound<'_, PyAny>>, side| given.map(|given| Bounding::of(given, side)).transpose();
+    let bound =
+        |given: Option<&Bound<'_, PyAny>>, side| given.map(|given| Bounding::of(given, side)).transpose();
     let (low, high) = (bound(low, Side::Low)?, bound(high, Side::High)?);
     let range = if scalar.is_float() {
         Range::Floats {
@@ -88,7 +89,9 @@ pub(crate) fn may_contain(
 fn scalar_of(dtype: &Dtype) -> PyResult<Scalar> {
     match dtype {
         Dtype::Scalar(scalar) => Ok(*scalar),
-        _ => Err(value_error(format!("blocks of dtype {dtype} have no summaries; those of scalar dtypes have"))),
+        _ => Err(value_error(format!(
+            "blocks of dtype {dtype} have no summaries; those of scalar dtypes have"
+        ))),
     }
 }
 
@@ -114,7 +117,8 @@ impl Bounding {
         if let Ok(int) = given.cast::<PyInt>() {
             return Self::of_int(int, side);
         }
-        let wrong = || PyTypeError::new_err(format!("a bound is an int or a float; {} given", describe(given)));
+        let wrong =
+            || PyTypeError::new_err(format!("a bound is an int or a float; {} given", describe(given)));
         // NumPy's numbers, which are no subclasses.
         if given.hasattr("__index__")? {
             let int = given.call_method0("__index__")?;
