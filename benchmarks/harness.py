@@ -17,7 +17,7 @@ from rich.table import Table
 Run = Callable[[], object]
 # Times something itself and returns the seconds; None where there is nothing to time.
 Timer = Callable[[], "float | None"]
-# Name of who was timed → seconds in each round; None where it cannot do that. The first is ours.
+# Name of who was timed → seconds in each round, or another figure; None where it cannot do that. The first is ours.
 Found = dict[str, "list[float] | None"]
 
 
@@ -50,9 +50,31 @@ def runs_in_turns(runs: dict[str, Run], rounds: int, inner: int = 1) -> Found:
     return in_turns({name: timed(run, inner) for name, run in runs.items()}, rounds)
 
 
+def span(seconds: float) -> str:
+    """Return a time in the unit that reads best, with three digits."""
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        count = seconds * factor
+        if count >= 1:
+            return f"{count:.{2 if count < 10 else 1 if count < 100 else 0}f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a row's figures are, and how they are written; of each kind less is better."""
+
+    name: str
+    show: Callable[[float], str]
+
+
+SECONDS = Unit("s", span)
+BYTES = Unit("B", lambda size: f"{size / 1e6:.1f} MB")
+TIMES = Unit("×", lambda factor: f"{factor:.3f} ×")
+
+
 @dataclass(frozen=True)
 class Target:
-    """What our time should be at most: ``at_most`` times the peer's, or seconds where there is no peer."""
+    """What our figure should be at most: ``at_most`` times the peer's, or of itself where there is no peer."""
 
     text: str
     at_most: float
@@ -60,18 +82,18 @@ class Target:
 
     def is_met(self, row: Row) -> bool | None:
         """Return None where it cannot be said."""
-        reached = row.seconds(row.ours) if self.peer is None else row.ratio(self.peer)
+        reached = row.median(row.ours) if self.peer is None else row.ratio(self.peer)
         return None if reached is None else reached <= self.at_most
 
 
 def times_raw(factor: float) -> Target:
     """At most ``factor`` times the raw cursor's time."""
-    return Target(f"≤ {factor:.1f} × raw cursor", factor, "raw cursor")
+    return Target(f"≤ {factor:g} × raw cursor", factor, "raw cursor")
 
 
 def as_fast(factor: float, peer: str) -> Target:
     """At least ``factor`` times the peer's speed."""
-    return Target(f"≥ {factor:.1f} × {peer}", 1 / factor, peer)
+    return Target(f"≥ {factor:g} × {peer}", 1 / factor, peer)
 
 
 @dataclass
@@ -80,8 +102,9 @@ class Row:
 
     operation: str
     found: Found
-    target: Target | None
+    targets: tuple[Target, ...]
     per: int
+    unit: Unit
 
     @property
     def ours(self) -> str:
@@ -91,13 +114,13 @@ class Row:
     def peers(self) -> list[str]:
         return list(self.found)[1:]
 
-    def seconds(self, name: str) -> float | None:
-        """Return the median time."""
+    def median(self, name: str) -> float | None:
+        """Return the median of the rounds, of one of ``per``."""
         times = self.found.get(name)
         return None if times is None else statistics.median(times) / self.per
 
     def ratio(self, peer: str) -> float | None:
-        """Return the median of our time divided by the peer's of the same round, in which the machine was the same."""
+        """Return the median of our figure divided by the peer's of the same round, when the machine was the same."""
         ours, theirs = self.found[self.ours], self.found.get(peer)
         if ours is None or theirs is None:
             return None
@@ -120,9 +143,9 @@ class Report:
     def section(self, title: str) -> None:
         self._sections.append(_Section(title))
 
-    def add(self, operation: str, found: Found, target: Target | None = None, per: int = 1) -> None:
-        """Add ``found``, whose first entry is ours, with times divided by ``per``."""
-        self._sections[-1].rows.append(Row(operation, found, target, per))
+    def add(self, operation: str, found: Found, *targets: Target, per: int = 1, unit: Unit = SECONDS) -> None:
+        """Add ``found``, whose first entry is ours, with figures divided by ``per``."""
+        self._sections[-1].rows.append(Row(operation, found, targets, per, unit))
 
     def note(self, text: str) -> None:
         """Add a line below the section."""
@@ -135,7 +158,7 @@ class Report:
             for text in section.notes:
                 console.print(escape(f"  {text}"), highlight=False)
         console.print(
-            "Medians. In brackets: our time divided by theirs of the same round; below 1, ours is faster. "
+            "Medians. In brackets: our figure divided by theirs of the same round; below 1, ours is faster. "
             "–: not timed, or no such operation.\nTargets: ≤ n × is of time, ≥ n × of speed.",
             highlight=False,
         )
@@ -150,14 +173,15 @@ class Report:
         table.add_column("target", no_wrap=True)
         table.add_column("met")
         for row in section.rows:
-            ours = row.seconds(row.ours)
-            target, met = ("", "") if row.target is None else (row.target.text, _verdict(row.target.is_met(row)))
-            cells = (_beside(row.seconds(peer), row.ratio(peer)) for peer in peers)
-            table.add_row(escape(row.operation), "not yet" if ours is None else span(ours), *cells, target, met)
+            ours = row.median(row.ours)
+            cells = (_beside(row, peer) for peer in peers)
+            targets = "\n".join(target.text for target in row.targets)
+            met = "\n".join(_verdict(target.is_met(row)) for target in row.targets)
+            table.add_row(escape(row.operation), "–" if ours is None else row.unit.show(ours), *cells, targets, met)
         return table
 
     def figures(self) -> list[dict[str, Any]]:
-        """Return all that :meth:`show` prints as plain values; times in seconds."""
+        """Return all that :meth:`show` prints as plain values."""
         return [
             {
                 "section": section.title,
@@ -165,10 +189,10 @@ class Report:
                 "rows": [
                     {
                         "operation": row.operation,
-                        "seconds": {"ours": row.seconds(row.ours), **{peer: row.seconds(peer) for peer in row.peers}},
+                        "unit": row.unit.name,
+                        "median": {"ours": row.median(row.ours), **{peer: row.median(peer) for peer in row.peers}},
                         "ratio": {peer: row.ratio(peer) for peer in row.peers},
-                        "target": row.target and row.target.text,
-                        "met": row.target and row.target.is_met(row),
+                        "targets": [{"target": target.text, "met": target.is_met(row)} for target in row.targets],
                     }
                     for row in section.rows
                 ],
@@ -181,15 +205,10 @@ def _verdict(met: bool | None) -> str:
     return {True: "yes", False: "no", None: "?"}[met]
 
 
-def _beside(theirs: float | None, ratio: float | None) -> str:
+def _beside(row: Row, peer: str) -> str:
+    theirs, ratio = row.median(peer), row.ratio(peer)
     if theirs is None:
         return "–"
-    return span(theirs) if ratio is None else f"{span(theirs)} ({ratio:.2f})"
-
-
-def span(seconds: float) -> str:
-    """Return a time in the unit that reads best."""
-    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.2f} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
+    if ratio is None:
+        return row.unit.show(theirs)
+    return f"{row.unit.show(theirs)} ({ratio:.2f})" if ratio >= 0.1 else f"{row.unit.show(theirs)} ({ratio:.2g})"

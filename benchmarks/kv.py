@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter, time
@@ -17,27 +15,28 @@ from kohakuvault import KVault
 from kohakuvault.kv.statements import KVStatements, kv_statements
 from kohakuvault.orm.tables import table_of
 from kohakuvault.packing import pack
-from operations import VALUE, Operations, growth_of_iterating
+from kv_operations import VALUE, Operations
+from memory import growth_of_iterating, in_new_process
+from peers import UPSTREAM
 
 SIZE = 10_000
-UPSTREAM = "upstream"
 
 # What is printed, what is run, how many of it in a round, rounds, what should be reached. A round that writes is
 # short, so that in most of them no checkpoint of the WAL (every 1000 pages, with its fsync) falls.
-ROWS: list[tuple[str, str, int, int, Target | None]] = [
-    ("kv[key]", "read", 1000, 51, times_raw(1.3)),
-    ("key in kv", "contains", 1000, 51, times_raw(1.3)),
-    ("kv[key] = value, autocommit", "put", 50, 101, times_raw(1.3)),
-    ("kv[key], hot, read_cache", "cached_read", 1000, 51, as_fast(8, UPSTREAM)),
-    ("put_many, keys that are there", "set_many", SIZE, 15, as_fast(1, UPSTREAM)),
-    ("put_many, new keys", "load", SIZE, 15, as_fast(1, UPSTREAM)),
-    ("kv.cache(): kv[key] = value", "cached_put", SIZE, 15, as_fast(1, UPSTREAM)),
-    ("get_many", "get_many", SIZE, 15, as_fast(1, UPSTREAM)),
-    ("items()", "items", SIZE, 15, as_fast(1.3, UPSTREAM)),
-    ("keys()", "only_keys", SIZE, 15, None),
-    ("len(kv)", "length", 50, 9, None),
-    ("open, first read", "open_and_read", 3, 9, None),
-    ("pop", "pop", 30, 51, None),
+ROWS: list[tuple[str, str, int, int, tuple[Target, ...]]] = [
+    ("kv[key]", "read", 1000, 51, (times_raw(1.3),)),
+    ("key in kv", "contains", 1000, 51, (times_raw(1.3),)),
+    ("kv[key] = value, autocommit", "put", 50, 101, (times_raw(1.3),)),
+    ("kv[key], hot, read_cache", "cached_read", 1000, 51, (as_fast(8, UPSTREAM),)),
+    ("put_many, keys that are there", "set_many", SIZE, 15, (as_fast(1, UPSTREAM),)),
+    ("put_many, new keys", "load", SIZE, 15, (as_fast(1, UPSTREAM),)),
+    ("kv.cache(): kv[key] = value", "cached_put", SIZE, 15, (as_fast(1, UPSTREAM),)),
+    ("get_many", "get_many", SIZE, 15, (as_fast(1, UPSTREAM),)),
+    ("items()", "items", SIZE, 15, (as_fast(1.3, UPSTREAM),)),
+    ("keys()", "only_keys", SIZE, 15, ()),
+    ("len(kv)", "length", 50, 9, ()),
+    ("open, first read", "open_and_read", 3, 9, ()),
+    ("pop", "pop", 30, 51, ()),
 ]
 
 
@@ -203,22 +202,19 @@ def bench(report: Report, folder: Path, versions: dict[str, str], scale: bool) -
 
 def compare(report: Report, folder: Path, versions: dict[str, str]) -> None:
     report.section(f"KVault: {SIZE:,} keys, values of {len(VALUE)} bytes, a key or an entry")
-    with ExitStack() as stack:
-        stores: dict[str, Any] = {
-            "ours": Ours(str(folder / "ours.db"), SIZE),
-            "raw cursor": Raw(str(folder / "raw.db"), SIZE),
-        }
-        others = [stack.enter_context(peers.Peer(name, folder, SIZE)) for name in peers.NAMES if peers.are_installed()]
-        for label, operation, count, rounds, target in ROWS:
+    stores: dict[str, Any] = {
+        "ours": Ours(str(folder / "ours.db"), SIZE),
+        "raw cursor": Raw(str(folder / "raw.db"), SIZE),
+    }
+    with peers.started("kv", folder, SIZE) as others:
+        for label, operation, count, rounds, targets in ROWS:
             timers = {name: _timer(store, operation, count) for name, store in stores.items()}
             timers |= {peer.name: peer.timer(operation, count) for peer in others}
-            report.add(label, in_turns(timers, rounds), target)
+            report.add(label, in_turns(timers, rounds), *targets)
         report.note("Durability of all: WAL, synchronous=NORMAL, a commit survives a crash of the process.")
-        for peer in others:
-            versions[f"{peer.name} (kohakuvault)" if peer.name == UPSTREAM else peer.name] = peer.version
-            report.note(f"{peer.name}: {peer.settings}.")
-        if not others:
-            report.note("Peers are not installed: scripts/peers.sh does that.")
+        for line in peers.notes(others):
+            report.note(line)
+        versions |= peers.versions(others)
 
 
 def _timer(store: Operations, operation: str, count: int) -> Any:
@@ -237,7 +233,7 @@ def at_size(report: Report, folder: Path, size: int, *, memory: bool) -> None:
     with ExitStack() as stack:
         upstream = None
         if peers.are_installed():
-            upstream = stack.enter_context(peers.Peer(UPSTREAM, folder, size))
+            upstream = stack.enter_context(peers.Peer("kv", UPSTREAM, folder, size))
         for label, operation, count, rounds in (
             ("kv[key]", "read", 1000, 31),
             ("kv[key] = value, autocommit", "put", 50, 101),
@@ -248,10 +244,10 @@ def at_size(report: Report, folder: Path, size: int, *, memory: bool) -> None:
                 timers[UPSTREAM] = upstream.timer(operation, count)
             report.add(f"{label}, {size:,} keys", in_turns(timers, rounds))
     if memory:
-        grown = {"ours": _in_new_process(_iterate_ours, ours.path)}
-        grown["raw cursor, kept in a list"] = _in_new_process(_keep_all, str(folder / "raw.db"))
+        grown = {"ours": in_new_process(_iterate_ours, ours.path)}
+        grown["raw cursor, kept in a list"] = in_new_process(_keep_all, str(folder / "raw.db"))
         if upstream is not None:
-            with peers.Peer(UPSTREAM, folder, size) as fresh:
+            with peers.Peer("kv", UPSTREAM, folder, size) as fresh:
                 grown[UPSTREAM] = fresh.ask("memory")
         for name, growth in grown.items():
             if growth is not None:
@@ -260,11 +256,6 @@ def at_size(report: Report, folder: Path, size: int, *, memory: bool) -> None:
                     f"Memory that iterating {size:,} items takes, {name}: {private:.1f} MB "
                     f"(and {mapped:.0f} MB of pages of the mapped file, which are the system's)."
                 )
-
-
-def _in_new_process(run: Any, path: str) -> Any:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(run, path).result()
 
 
 def _iterate_ours(path: str) -> dict[str, int] | None:

@@ -1,4 +1,4 @@
-"""Speed beside the raw driver, the earlier kohakuvault, diskcache, sqlitedict, numpy and sqlite-vec: ``make bench``.
+"""Speed beside the raw driver, the earlier kohakuvault and the like of each container: ``make bench``.
 
 Each row is of several rounds in which ours and the peers take turns, so that a noisy machine slows all of
 them; times are medians, and a ratio is the median of those of the rounds.
@@ -30,7 +30,7 @@ from kohakuvault import doctor
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["packing", "kv", "columns", "vectors"])
-    parser.add_argument("--scale", action="store_true", help="kv: up to 1,000,000 keys rather than 100,000")
+    parser.add_argument("--scale", action="store_true", help="kv: up to 1M keys; columns: up to 10M elements")
     parser.add_argument("--rows", type=int, default=100_000, help="vectors (default 100000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
@@ -43,7 +43,7 @@ def main() -> None:
         if options.only in (None, "kv"):
             kv.bench(report, folder / "kv", peers, options.scale)
         if options.only in (None, "columns"):
-            columns.bench(report, folder)
+            columns.bench(report, folder / "columns", peers, options.scale)
         if options.only in (None, "vectors"):
             vectors.bench(report, folder, options.rows)
     report.show()

@@ -4,9 +4,9 @@ The same file is a SQLite extension (entry point ``sqlite3_native_init``) with t
 ``kv_version()``, ``kv_cosine_distance(a, b)``, ``kv_l2_distance(a, b)``, ``kv_l1_distance(a, b)``,
 ``kv_hamming_distance(a, b)``, the aggregate ``kv_nearest(key, vector, query, k, metric)``, the table-valued
 function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
-:func:`pack_rows` or :func:`pack_keys` made, ``kv_collect`` for :class:`PageScan`, and ``kv_wal_index(token)`` for
-:class:`ReadCache`. The functions ``*_distance`` and :class:`NearestAggregate` do the same through
-``create_function`` and ``create_aggregate``, which cannot make a table.
+:func:`pack_rows` or :func:`pack_keys` made, ``kv_collect`` for :class:`PageScan`, ``kv_gather`` for
+:class:`Gather`, and ``kv_wal_index(token)`` for :class:`ReadCache`. The functions ``*_distance`` and
+:class:`NearestAggregate` do the same through ``create_function`` and ``create_aggregate``, which cannot make a table.
 
 All packed numbers are little-endian. Everything here may be used from several threads at once.
 """
@@ -15,6 +15,7 @@ import builtins
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, final
 
+import numpy
 from typing_extensions import Buffer
 
 __version__: str
@@ -155,6 +156,54 @@ class ElementCodec:
         Exact, also where ints of any size are compared with floats. NaN is in no range, and a range with NaN as bound
         has nothing in it. Raises as :meth:`summarize`, and ``TypeError`` for bounds that are neither ints nor floats.
         """
+
+def frame(block: Buffer, compress: int | None, checksum: bool) -> bytes:
+    """A block as it is stored: with ``checksum`` behind the crc32c (u32) of what follows.
+
+    ``compress`` is a level from 1 to 22, at which the block becomes one zstd frame; None for no compression. Raises
+    ``ValueError`` for another level.
+    """
+
+def unframe(stored: Buffer, most_bytes: int, compressed: bool, checksummed: bool) -> bytes:
+    """The block that :func:`frame` made ``stored`` from.
+
+    Raises ``CorruptBlock`` for a wrong checksum, bytes that are not exactly one zstd frame, and a block of more than
+    ``most_bytes``, which is known before any memory is taken for it.
+    """
+
+@final
+class Gather:
+    """A buffer into which the SQL function ``kv_gather`` copies the elements of blocks.
+
+    ``kv_gather(token, start, count, data)`` copies those of a block's elements that lie in the buffer to their place,
+    and gives their number; the first of the block has the index ``start``. It is an SQL error if ``data`` is not of
+    ``count`` elements. So ``sum(kv_gather(...))`` tells whether all elements were found, once their blocks do not
+    overlap.
+
+    The buffer can be neither resized nor freed as long as this lives; what nobody wrote to keeps what was there.
+    Any thread may run the statement. What it copied is there when the statement is done.
+
+    Parameters
+    ----------
+    buffer
+        Writable memory in C order, such as a numpy array.
+    item_size
+        Bytes of an element.
+    start
+        The index of the element that comes first in the buffer.
+
+    Raises
+    ------
+    TypeError, BufferError
+        There is no buffer, or it is read-only or has gaps.
+    ValueError
+        The buffer is not of whole elements, or ``start`` is negative.
+    """
+
+    def __new__(cls, buffer: Buffer | numpy.ndarray[Any, Any], item_size: int, start: int) -> Gather: ...
+    @property
+    def token(self) -> int:
+        """What ``kv_gather`` knows this by, as long as it lives."""
 
 @final
 class VectorQuery:

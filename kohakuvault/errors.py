@@ -136,6 +136,7 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
         "a text in the table is not valid UTF-8: it was written by something else, or the file is damaged",
     ),
     ("kv_nearest: row", CorruptValue, "the vector of that row was written by something else; update or delete it"),
+    ("kv_gather: corrupt block", CorruptValue, "something else wrote it, or the file is damaged"),
     ("disk is full", DriverError, "free some space; the statement was not applied"),
     ("too big", DriverError, "SQLite limits one value to 1,000,000,000 bytes; split it, or use KVault.put_file"),
 )

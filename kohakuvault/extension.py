@@ -27,7 +27,17 @@ from typing import Any, Literal
 from . import _native
 from .errors import ExtensionUnavailable, InvalidArgument
 
-__all__ = ["Rung", "attach", "auto_extension", "best_rung", "has_collect", "has_functions", "has_rows", "open_with"]
+__all__ = [
+    "Rung",
+    "attach",
+    "auto_extension",
+    "best_rung",
+    "has_collect",
+    "has_functions",
+    "has_gather",
+    "has_rows",
+    "open_with",
+]
 
 Rung = Literal["load_extension", "auto_extension", "create_function"]
 RUNGS: tuple[Rung, ...] = ("load_extension", "auto_extension", "create_function")
@@ -96,6 +106,17 @@ def has_collect(connection: Any) -> bool:
     except Exception:  # noqa: BLE001 ("no such function", in a class of the driver's own)
         return False
     return scan.take() == ([1], None)
+
+
+def has_gather(connection: Any) -> bool:
+    """Whether ``kv_gather`` of the driver's ``connection`` reaches this process's buffers: it is of this very file."""
+    buffer = bytearray(1)
+    gather = _native.Gather(buffer, 1, 0)
+    try:
+        connection.execute("SELECT kv_gather(?, 0, 1, x'01')", (gather.token,)).fetchone()
+    except Exception:  # noqa: BLE001 ("no such function", in a class of the driver's own)
+        return False
+    return buffer == b"\x01"
 
 
 def attach(connection: Any, rung: Rung | None = None) -> Rung:

@@ -22,7 +22,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from .engine import installed
 from .errors import DatabaseBusy, DriverError, KohakuVaultError, SchemaMismatch, translate
-from .extension import attach, has_collect, has_functions, has_rows
+from .extension import attach, has_collect, has_functions, has_gather, has_rows
 from .known import forget
 from .statements import Statement
 
@@ -40,7 +40,17 @@ class DriverCursor:
         The SQLAlchemy Connection whose transaction the statements are part of; None where each is its own.
     """
 
-    __slots__ = ("_collects", "_engine", "_error", "_has_rows", "connection", "cursor", "owner", "transaction")
+    __slots__ = (
+        "_collects",
+        "_engine",
+        "_error",
+        "_gathers",
+        "_has_rows",
+        "connection",
+        "cursor",
+        "owner",
+        "transaction",
+    )
 
     def __init__(
         self, connection: Any, engine: Engine, *, owner: Any = None, transaction: Connection | None = None
@@ -54,6 +64,7 @@ class DriverCursor:
         self._error = engine.dialect.dbapi.Error
         self._has_rows = False
         self._collects: bool | None = None
+        self._gathers: bool | None = None
 
     @property
     def has_rows(self) -> bool:
@@ -68,6 +79,13 @@ class DriverCursor:
         if self._collects is None:
             self._collects = self._engine.dialect.name == "sqlite" and has_collect(self.connection)
         return self._collects
+
+    @property
+    def gathers(self) -> bool:
+        """Whether statements may use ``kv_gather``: SQLite, on a connection with the native extension."""
+        if self._gathers is None:
+            self._gathers = self._engine.dialect.name == "sqlite" and has_gather(self.connection)
+        return self._gathers
 
     def one(self, statement: Statement, *values: Any) -> Any:
         """Run and return the first row, or None."""

@@ -183,7 +183,7 @@ def test_numpy_ints_are_indices_and_other_things_are_not(column, values):
     assert equal(column[np.int64(3)], values[3])
     assert all(equal(x, y) for x, y in zip(column[np.int8(1) : np.int8(3)], values[1:3], strict=True))
     for wrong in ("1", 1.0, None, {1}, [1.0], ["1"]):
-        with pytest.raises(UnsupportedType, match="index|indices"):
+        with pytest.raises(UnsupportedType, match=r"index|indices"):
             column[wrong]
 
 

@@ -1,4 +1,4 @@
-"""``ElementCodec``: blocks as streams, and their summaries."""
+"""Blocks of elements: as streams, their summaries, and the frames in which they are stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kohakuvault._native import CorruptBlock, ElementCodec
+from kohakuvault._native import CorruptBlock, ElementCodec, frame, unframe
 
 MUCH = 1 << 20
 
@@ -232,3 +232,65 @@ def test_a_damaged_block_has_no_summary():
         ElementCodec("i64").summary(b"\0" * 15, 2)
     with pytest.raises(CorruptBlock, match="bool byte 0x02"):
         ElementCodec("bool").summary(b"\0\2", 2)
+
+
+# -- frames --------------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=300), st.integers(1, 400), st.none() | st.integers(1, 9), st.booleans())
+def test_a_frame_gives_back_the_block(part, times, compress, checksum):
+    block = part * times
+    stored = frame(block, compress, checksum)
+    assert unframe(stored, len(block), compress is not None, checksum) == block
+    if block:
+        message = f"a block of {len(block)} bytes; expected at most {len(block) - 1}"
+        with pytest.raises(CorruptBlock, match=message):
+            unframe(stored, len(block) - 1, compress is not None, checksum)
+
+
+def test_a_checksum_is_crc32c_and_a_wrong_one_is_named():
+    assert frame(b"123456789", None, True) == b"\x83\x92\x06\xe3123456789"
+    with pytest.raises(CorruptBlock, match="the checksum is 0xe3069283; that of the bytes is 0x"):
+        unframe(b"\x83\x92\x06\xe3123456788", 100, False, True)
+    with pytest.raises(CorruptBlock, match="3 bytes cannot hold a checksum"):
+        unframe(b"123", 100, False, True)
+
+
+def test_the_checksum_is_of_what_is_stored():
+    block = bytes(10_000)
+    compressed = frame(block, 3, False)
+    assert len(compressed) < 100
+    assert frame(block, 3, True)[4:] == compressed
+
+
+def test_bombs_are_refused_before_they_are_unpacked():
+    bomb = frame(bytes(1 << 26), 1, False)
+    with pytest.raises(CorruptBlock, match="a block of 67108864 bytes; expected at most 1000"):
+        unframe(bomb, 1000, True, False)
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (b"", "not a zstd frame"),
+        (b"no frame at all", "not a zstd frame"),
+        (frame(b"abc" * 99, 3, False)[:-1], "zstd: "),
+        (frame(b"abc" * 99, 3, False) + b"more", "4 bytes follow the zstd frame"),
+    ],
+)
+def test_what_is_not_one_frame_is_corrupt(stored, message):
+    with pytest.raises(CorruptBlock, match=message):
+        unframe(stored, 1000, True, False)
+
+
+@pytest.mark.parametrize("level", [0, 23, -1])
+def test_levels_are_from_1_to_22(level):
+    with pytest.raises(ValueError, match=f"compression level {level}; expected 1 to 22"):
+        frame(b"", level, False)
+
+
+def test_buffers_are_framed_too():
+    block = np.arange(50_000)
+    stored = frame(block, 3, True)
+    assert unframe(bytearray(stored), block.nbytes, True, True) == block.tobytes()
+    assert unframe(memoryview(block), block.nbytes, False, False) == block.tobytes()

@@ -114,7 +114,7 @@ class ColumnAggregates(ColumnReading):
         may_contain = self._elements.codec.may_contain
         with self._settled.reading() as cursor:
             for stretch in self._stretches(cursor, start, stop):
-                with reading_blocks():
+                with reading_blocks:
                     if stretch.summary is not None and not may_contain(stretch.summary, lo, hi):
                         continue
                 run = self._elements.to_numpy(self._parts(cursor, stretch.start, stretch.stop))
@@ -144,14 +144,14 @@ class ColumnAggregates(ColumnReading):
                 if stretch.summary is not None:
                     summaries.append((many, stretch.summary))
                     continue
-                with reading_blocks():
+                with reading_blocks:
                     for data, size, first, end in self._parts(cursor, stretch.start, stretch.stop):
                         summary = codec.summary(codec.slice(data, size, first, end), end - first)
                         if summary is not None:
                             summaries.append((end - first, summary))
         if not count:
             return None
-        with reading_blocks():
+        with reading_blocks:
             totals = codec.summarize(summaries)
         return None if totals is None else _Totals(count, *totals)
 

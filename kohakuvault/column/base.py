@@ -57,8 +57,11 @@ class ColumnBase:
     @property
     def _settled(self) -> Binding:
         """The binding, after what waits in memory was written."""
-        binding = self.binding
-        if self._vault._writes.waiting:
+        vault = self._vault
+        binding = vault._binding
+        if binding is None or self._epoch != binding.epoch:
+            binding = self.binding
+        if vault._writes.waiting:
             binding.settle()
         return binding
 

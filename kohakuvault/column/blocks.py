@@ -15,11 +15,8 @@ from typing import Any
 
 import numpy as np
 
-try:
-    from .._native import Gather
-except ImportError:
-    pass
-from ..errors import CorruptValue, NotFound
+from .._native import Gather
+from ..errors import CorruptValue, DriverError, NotFound
 from ..lending import DriverCursor
 from .elements import Part, reading_blocks
 from .form import LARGEST_BLOCK, Form
@@ -120,8 +117,13 @@ class Blocks:
         """
         size = self._form.direct_size
         assert size is not None
-        gather = Gather(out, size, start)
-        row = self._cursor.one(self._sql.gather, gather.token, self._id, start, stop)
+        gather = Gather(out.data, size, start)
+        try:
+            row = self._cursor.one(self._sql.gather, gather.token, self._id, start, stop)
+        except DriverError:
+            # Says which block it is, if it is for a block.
+            self.runs(start, stop)
+            raise
         sealed, length, stored, copied = self._found(row)
         self._check_ends(sealed, length)
         self._require(
@@ -211,7 +213,7 @@ class Blocks:
             kept = run.start
             given = [(part, place) for part in packed for place in range(part[0])]
             for place, ((count, data), number) in zip(places[done:end], given, strict=True):
-                with reading_blocks():
+                with reading_blocks:
                     parts += [
                         (place - kept, self._codec.slice(run.data, run.count, kept - run.start, place - run.start)),
                         (1, self._codec.slice(data, count, number, number + 1)),
@@ -278,7 +280,7 @@ class Blocks:
         self._replace(head, old, self._joined(parts, self._even(parts)))
 
     def _with_neighbour(self, head: Head, old: list[Run], parts: list[Packed]) -> tuple[list[Run], list[Packed]]:
-        """Add the next block, or the one before, if what is left of ``old`` is less than half a block and fits there."""
+        """Add the next block, or the one before, if what is left of ``old`` is below half a block and fits there."""
         size = sum(len(data) for _, data in parts)
         if size >= self._block_bytes // 2:
             return old, parts
@@ -358,7 +360,7 @@ class Blocks:
         ]
 
     def _even(self, parts: Sequence[Packed]) -> int:
-        """Return the bytes of blocks that ``parts`` fill evenly: of a full one and a rest, many small ones would come."""
+        """Return the bytes of blocks that ``parts`` fill evenly: a full one and a rest would become many small ones."""
         total = sum(len(data) for _, data in parts)
         blocks = -(-total // self._block_bytes)
         if blocks < 2:
@@ -371,7 +373,7 @@ class Blocks:
         return min(self._block_bytes, -(-total // blocks) + 2 * total // count)
 
     def _joined(self, parts: Sequence[Packed], block_bytes: int) -> list[Packed]:
-        with reading_blocks():
+        with reading_blocks:
             return list(self._codec.join([part for part in parts if part[0]], block_bytes))
 
     def _before(self, run: Run, index: int) -> Packed:
@@ -381,7 +383,7 @@ class Blocks:
         return self._sliced(run, index - run.start, run.count)
 
     def _sliced(self, run: Run, start: int, stop: int) -> Packed:
-        with reading_blocks():
+        with reading_blocks:
             return stop - start, self._codec.slice(run.data, run.count, start, stop)
 
     @staticmethod

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -74,12 +73,12 @@ class Elements:
 
     def pack(self, values: Any, block_bytes: int, room: int = 0) -> list[tuple[int, bytes]]:
         """Return ``values`` as ``(count, data)`` blocks of at most ``block_bytes``, the first of ``room`` if given."""
-        with packing_errors():
+        with packing_errors:
             return self.codec.pack(values, block_bytes, room)
 
     def pack_one(self, value: Any) -> bytes:
         """Return the packed bytes of one element."""
-        with packing_errors():
+        with packing_errors:
             return self.codec.pack_one(value)
 
     def pack_entry(self, value: Any) -> bytes:
@@ -120,14 +119,14 @@ class Elements:
     def unpack(self, parts: Sequence[Part]) -> Any:
         """Return the elements of ``parts``, one after the other."""
         values: list[Any] = []
-        with reading_blocks():
+        with reading_blocks:
             for data, count, start, stop in parts:
                 values += self.codec.unpack(data, count, start, stop)
         return values
 
     def unpack_one(self, data: bytes, count: int, index: int) -> Any:
         """Return element ``index`` of a block."""
-        with reading_blocks():
+        with reading_blocks:
             return self.codec.unpack_one(data, count, index)
 
     def unpack_packable(self, parts: Sequence[Part]) -> Any:
@@ -277,23 +276,31 @@ def _is_exact(integers: np.ndarray[Any, Any], floats: np.ndarray[Any, Any]) -> b
     return all(int(number) == integer for number, integer in zip(floats.flat, integers.ravel().tolist(), strict=True))
 
 
-@contextmanager
-def packing_errors() -> Iterator[None]:
-    """Raise what the codec finds wrong with a value as ours."""
-    try:
-        yield
-    except (InvalidArgument, UnsupportedType):
-        raise
-    except TypeError as error:
-        raise UnsupportedType(str(error)) from error
-    except (ValueError, OverflowError) as error:
-        raise InvalidArgument(str(error)) from error
+class _PackingErrors:
+    """Raises what the codec finds wrong with a value as ours. A class: a generator would cost more than a number."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if error is None or isinstance(error, (InvalidArgument, UnsupportedType)):
+            return
+        if isinstance(error, TypeError):
+            raise UnsupportedType(str(error)) from error
+        if isinstance(error, (ValueError, OverflowError)):
+            raise InvalidArgument(str(error)) from error
 
 
-@contextmanager
-def reading_blocks() -> Iterator[None]:
-    """Raise what the codec finds wrong with stored bytes as :class:`CorruptValue`."""
-    try:
-        yield
-    except (CorruptBlock, TypeError, IndexError, OverflowError) as error:
-        raise CorruptValue(f"{error}; the block was changed by something else, or the file is damaged") from error
+class _ReadingBlocks:
+    """Raises what the codec finds wrong with stored bytes as :class:`CorruptValue`."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (CorruptBlock, TypeError, IndexError, OverflowError)):
+            raise CorruptValue(f"{error}; the block was changed by something else, or the file is damaged") from error
+
+
+packing_errors = _PackingErrors()
+reading_blocks = _ReadingBlocks()

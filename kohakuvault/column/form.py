@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-try:
-    from .._native import frame, unframe
-except ImportError:
-    pass
+from .._native import frame, unframe
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 from .elements import Elements, elements_of, reading_blocks
 
@@ -80,12 +77,12 @@ class Form:
         if size is None:
             size = self.block_bytes if count > 1 else LARGEST_BLOCK
             count = 1
-        with reading_blocks():
+        with reading_blocks:
             return unframe(stored, count * size, self.compression is not None, self.checksum)
 
     def summary(self, block: Any, count: int) -> bytes | None:
         """Return what ``vault_block`` keeps of the elements of a block; None for what is no number."""
-        return self.elements.codec.summary(block, count) if hasattr(self.elements.codec, "summary") else None
+        return self.elements.codec.summary(block, count)
 
     # -- the tail ------------------------------------------------------------------------------
 
@@ -100,6 +97,6 @@ class Form:
         """Return the elements of a tail as a block, and how many they are."""
         if not stored:
             return 0, b""
-        with reading_blocks():
+        with reading_blocks:
             tail = unframe(stored, len(stored), False, True) if self.checksum else stored
             return self.elements.codec.from_stream(tail)

@@ -118,11 +118,7 @@ class ColumnReading(ColumnBase):
     def _parts(self, cursor: DriverCursor, start: int, stop: int) -> list[Part]:
         """Return the elements ``start`` to ``stop``, which exist, in a transaction of ``cursor``."""
         count = stop - start
-        if (
-            self._size is not None
-            and count * self._size > 2 * self._form.block_bytes
-            and getattr(cursor, "gathers", False)
-        ):
+        if self._size is not None and count * self._size > 2 * self._form.block_bytes and cursor.gathers:
             out = np.empty(count * self._size, np.uint8)
             self._blocks(cursor).gather(start, stop, out)
             return [(out.data, count, 0, count)]
@@ -164,13 +160,12 @@ class ColumnReading(ColumnBase):
         as_array
             Give arrays as :meth:`to_numpy` does, or what ``col[a:b]`` is.
         """
-        if batch_size is None:
-            batch_size = max(1, batch_bytes // (self._elements.item_size or 64))
-        if type(batch_size) is not int or batch_size < 1:
-            raise InvalidArgument(f"batch_size is an int of at least 1, not {batch_size!r}")
+        size: Any = max(1, batch_bytes // (self._elements.item_size or 64)) if batch_size is None else batch_size
+        if type(size) is not int or size < 1:
+            raise InvalidArgument(f"batch_size is an int of at least 1, not {size!r}")
         unpack = self._elements.to_numpy if as_array else self._elements.unpack
         start, stop, _ = slice(start, stop).indices(len(self))
-        return self._batches(start, stop, batch_size, unpack)
+        return self._batches(start, stop, size, unpack)
 
     def _batches(self, start: int, stop: int, size: int, unpack: Any) -> Iterator[Any]:
         while start < stop:

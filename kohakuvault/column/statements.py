@@ -230,7 +230,8 @@ class BlockStatements:
             select(*columns)
             .where(_blocks.c.column_id == _number("of_column"), _blocks.c.start <= _number("index"))
             .order_by(_blocks.c.start.desc())
-            .limit(_constant(1))
+            # Not limit(1), which binds an OFFSET of 0 on SQLite, at a tenth of the statement's time.
+            .suffix_with("LIMIT 1")
         )
 
     @cached_property

@@ -19,6 +19,7 @@
 pub mod block;
 pub mod distance;
 pub mod dtype;
+pub mod frame;
 pub mod half;
 pub mod kernels;
 pub mod packing;

@@ -1,9 +1,11 @@
 //! The shared library of `KohakuVault`, with two faces: the Python module `kohakuvault._native` and a `SQLite`
 //! extension. Both are thin layers over `kohakuvault_core`; being one file, they share its code and statics.
 
+mod gathering;
 mod python;
 mod scan;
 mod sqlite;
+mod tokens;
 
 /// The Python module.
 // Every class is frozen and keeps what changes behind a mutex, so free-threaded builds need no GIL.
@@ -23,6 +25,10 @@ mod _native {
     use crate::python::errors::CorruptBlock;
     #[pymodule_export]
     use crate::python::floats::pack_vector;
+    #[pymodule_export]
+    use crate::python::frame::{frame_block, unframe};
+    #[pymodule_export]
+    use crate::python::gather::Gather;
     #[pymodule_export]
     use crate::python::nearest::NearestAggregate;
     #[pymodule_export]

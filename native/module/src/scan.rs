@@ -1,14 +1,10 @@
 //! Scans: what `SQLite` collects (`kv_collect`) and Python takes, page by page, without a driver in between.
-//!
-//! Both sides are in one process, and in one copy of this library. `SQLite` names the scan by a token, because
-//! SQL has no pointers that could be trusted.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex};
 
 use kohakuvault_core::page::{Cell, Page};
+
+use crate::tokens::{Tokens, lock};
 
 /// A scan that Python reads.
 pub(crate) struct Scan {
@@ -25,32 +21,18 @@ struct Filling {
     most: usize,
 }
 
-static SCANS: LazyLock<Mutex<HashMap<i64, Weak<Scan>>>> = LazyLock::new(Mutex::default);
-
-/// Every change of what these mutexes guard is complete, also after a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static SCANS: Tokens<Scan> = Tokens::new();
 
 impl Scan {
     /// A page is full when it has `rows` rows or `size` bytes. `rows` is of the first page, and grows to `most`.
     pub(crate) fn new(rows: usize, most: usize, size: usize) -> Arc<Self> {
         let filling = Mutex::new(Filling { page: Page::default(), rows, size, most });
-        let mut scans = lock(&SCANS);
-        loop {
-            // Keys of the hasher are random: nobody guesses the token of another.
-            let token = RandomState::new().build_hasher().finish().cast_signed();
-            if let Entry::Vacant(place) = scans.entry(token) {
-                let scan = Arc::new(Self { token, filling });
-                place.insert(Arc::downgrade(&scan));
-                return scan;
-            }
-        }
+        SCANS.register(|token| Self { token, filling })
     }
 
     /// The scan of a token, as long as there is one.
     pub(crate) fn find(token: i64) -> Option<Arc<Self>> {
-        lock(&SCANS).get(&token).and_then(Weak::upgrade)
+        SCANS.find(token)
     }
 
     /// Adds a row. Returns whether the page is full: it has to be taken before the next row.
@@ -83,6 +65,6 @@ impl Filling {
 
 impl Drop for Scan {
     fn drop(&mut self) {
-        lock(&SCANS).remove(&self.token);
+        SCANS.forget(self.token);
     }
 }

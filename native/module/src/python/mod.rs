@@ -6,6 +6,8 @@ pub(crate) mod column_buffer;
 pub(crate) mod distance;
 pub(crate) mod errors;
 pub(crate) mod floats;
+pub(crate) mod frame;
+pub(crate) mod gather;
 pub(crate) mod interpreter;
 pub(crate) mod nearest;
 pub(crate) mod number;

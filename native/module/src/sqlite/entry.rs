@@ -12,6 +12,7 @@ use super::api::{
 use super::callback::{Arguments, Scalar, SqlResult, finish, scalar, step};
 use super::collect::{CollectKey, CollectPair};
 use super::distance::{Cosine, Distance, Hamming, L1, L2};
+use super::gather::Gather;
 use super::nearest::Nearest;
 use super::rows::KvRows;
 use super::slots::{self, SLOTS};
@@ -94,7 +95,7 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
     Ok(())
 }
 
-fn functions<const SLOT: usize>() -> [Function; 9] {
+fn functions<const SLOT: usize>() -> [Function; 10] {
     fn plain<F: Scalar, const SLOT: usize>() -> (Option<Callback>, Option<Callback>, Option<FinalCallback>) {
         (Some(scalar::<F, SLOT>()), None, None)
     }
@@ -108,6 +109,7 @@ fn functions<const SLOT: usize>() -> [Function; 9] {
         (c"kv_nearest", 5, PURE, (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()))),
         (c"kv_collect", 2, DIRECT, plain::<CollectKey, SLOT>()),
         (c"kv_collect", 3, DIRECT, plain::<CollectPair, SLOT>()),
+        (c"kv_gather", 4, DIRECT, plain::<Gather, SLOT>()),
     ]
 }
 

@@ -8,6 +8,7 @@ mod collect;
 mod connection;
 mod distance;
 mod entry;
+mod gather;
 mod nearest;
 mod rows;
 mod slots;

@@ -1,4 +1,4 @@
-"""The operations that are timed, the same code for ours and for every peer.
+"""The operations on dicts that are timed, the same code for ours and for every peer.
 
 Two Pythons import this, of which one has no KohakuVault, or another one: nothing but the standard library here.
 """
@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
 
+from memory import growth_of_iterating
+
 VALUE = b"x" * 256
-SMALL = {"id": 5, "data": "value_5"}
 
 
 class Operations:
@@ -151,6 +152,9 @@ class Operations:
     def close(self, store: Any) -> None:
         store.close()
 
+    def memory(self) -> dict[str, int] | None:
+        return growth_of_iterating(self.store.items())
+
     # What a store without the like reads or does:
 
     def cached_read(self, count: int) -> float:
@@ -158,25 +162,3 @@ class Operations:
 
     cached_put: Any = None
     get_many: Any = None
-
-
-def growth_of_iterating(entries: Iterable[Any]) -> dict[str, int] | None:
-    """Return by how many bytes the process's private and mapped memory grew at most while iterating; Linux only."""
-    before = _memory()
-    if before is None:
-        return None
-    most = dict(before)
-    for number, _ in enumerate(entries):
-        if number % 20_000 == 0:
-            most = {name: max(most[name], size) for name, size in (_memory() or before).items()}
-    return {name: most[name] - before[name] for name in before}
-
-
-def _memory() -> dict[str, int] | None:
-    try:
-        with open("/proc/self/status") as status:
-            lines = dict(line.split(":", 1) for line in status)
-    except OSError:
-        return None
-    fields = {"private": "RssAnon", "mapped": "RssFile"}
-    return {name: int(lines[field].split()[0]) * 1024 for name, field in fields.items()}
