@@ -433,7 +433,7 @@ class ColumnSlot:
     """What takes the elements of one column, made by :meth:`ColumnBuffer.slot`."""
 
     def append(self, value: Any, /) -> bool:
-        """Add an element; return False, changing nothing, if nothing waits, it exceeds the limit or is of another type."""
+        """Add an element; return False, changing nothing, if nothing waits, beyond the limit, or for a wrong value."""
 
     def insert(self, count: int, stream: builtins.bytes, limit: int, /) -> bool:
         """Add ``count`` elements, packed as a stream; return False, changing nothing, if it would exceed ``limit``."""
@@ -567,3 +567,64 @@ class ReadCache:
 
     @property
     def entries(self) -> int: ...
+
+@final
+class RunCache:
+    """Runs of the elements of columns as arrays, kept while nothing is committed to the database of a watch.
+
+    The watch has to be attached. In a forked child an instance of the parent knows nothing and keeps nothing.
+    """
+
+    def __new__(cls, capacity: int, watch: Watch) -> RunCache: ...
+    def of(self, column_id: int, per_run: int, /) -> ColumnRuns:
+        """The runs of one column, each of so many elements, from a multiple of as many on."""
+
+    def mark(self) -> int:
+        """A mark to be made before the database is read; 0 if nothing can be kept."""
+
+    def clear(self) -> None:
+        """Forget every run."""
+
+    def close(self) -> None:
+        """Forget everything and let the connection go; from then on nothing is kept. Closing twice is harmless."""
+
+    @property
+    def hits(self) -> int: ...
+    @property
+    def misses(self) -> int: ...
+    @property
+    def bytes(self) -> int:
+        """Memory that the runs take, about."""
+
+    @property
+    def entries(self) -> int: ...
+
+@final
+class ColumnRuns:
+    """The runs of one column, made by :meth:`RunCache.of`."""
+
+    @property
+    def per_run(self) -> int: ...
+    def view(self, start: Any = None, stop: Any = None, /) -> numpy.ndarray[Any, Any] | None:
+        """A view of the elements that a slice means, if one run has all of them; None otherwise."""
+
+    def item(self, index: int, /) -> Any:
+        """One element of an array of one dimension as a Python value; None if no run has it."""
+
+    def mark(self) -> int:
+        """The mark of the cache, as it is now."""
+
+    def length(self) -> int | None:
+        """The number of elements, if it is known."""
+
+    def put_length(self, length: int, mark: int, /) -> None:
+        """Keep the number of elements, which was read after ``mark``, unless anything has been committed since."""
+
+    def run(self, number: int, /) -> numpy.ndarray[Any, Any] | None:
+        """The array of a run that is kept."""
+
+    def notice(self, number: int, /) -> bool:
+        """Remember that a run was asked for; whether it was before."""
+
+    def put(self, number: int, array: numpy.ndarray[Any, Any], mark: int, /) -> bool:
+        """Keep the array of a run, read-only and read after ``mark``; return False if anything was committed since."""

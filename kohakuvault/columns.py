@@ -15,6 +15,7 @@ from .column.caching import ColumnCaching
 from .column.elements import elements_of
 from .column.form import BLOCK_BYTES, Form
 from .column.options import chosen_form, refuse_unknown
+from .column.read_cache import ColumnReadCache
 from .column.statements import block_statements
 from .column.vault_caching import ColumnVaultCaching
 from .column.write_cache import write_cache_of
@@ -44,6 +45,15 @@ class ColumnVault(ColumnVaultCaching, Mapping[str, "Column"]):
         The ``block_bytes`` of columns that are made without; see :meth:`create_column`.
     read_only
         Refuse every write, and open a file that cannot be written to.
+    read_cache
+        Bytes of memory in which elements of numbers and of vectors of one shape are kept as arrays, until anything in
+        the database changes. Only SQLite files can have that; see
+        :class:`~kohakuvault.column.read_cache.ColumnReadCache`, and its ``reason``.
+
+    Attributes
+    ----------
+    read_cache
+        The :class:`~kohakuvault.column.read_cache.ColumnReadCache`, or None.
 
     Notes
     -----
@@ -72,9 +82,10 @@ class ColumnVault(ColumnVaultCaching, Mapping[str, "Column"]):
         create: bool = True,
         block_bytes: int | None = None,
         read_only: bool = False,
+        read_cache: int | None = None,
         **unknown: Any,
     ) -> None:
-        refuse_unknown("ColumnVault", "create, block_bytes and read_only", unknown)
+        refuse_unknown("ColumnVault", "create, block_bytes, read_only and read_cache", unknown)
         if block_bytes is not None:
             chosen_form("i64", block_bytes, None, False)
         self._block_bytes = block_bytes
@@ -84,9 +95,20 @@ class ColumnVault(ColumnVaultCaching, Mapping[str, "Column"]):
         super().__init__(bind, read_only=read_only)
         self._writes = write_cache_of(self.binding)
         self._open(self.binding)
+        self.read_cache: ColumnReadCache | None = None
+        if read_cache is not None:
+            self.read_cache = ColumnReadCache(self.binding, read_cache)
+        self._cache = self.read_cache if self.read_cache is not None and self.read_cache.reason is None else None
 
     def __repr__(self) -> str:
         return f"<ColumnVault {self._where()}>"
+
+    def close(self) -> None:
+        """Let the database go, after writing what waits; see :meth:`Container.close`."""
+        super().close()
+        if self.read_cache is not None:
+            self.read_cache.close()
+            self.read_cache = self._cache = None
 
     def _tables(self) -> Sequence[Table]:
         return _TABLES

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._native import ColumnRuns
 from ..binding import Binding
 from ..lending import DriverCursor
 from .blocks import Blocks
@@ -13,6 +14,7 @@ from .statements import block_statements
 
 if TYPE_CHECKING:
     from ..columns import ColumnVault
+    from .read_cache import ColumnReadCache
 
 __all__ = ["ColumnBase"]
 
@@ -34,6 +36,8 @@ class ColumnBase:
         self._elements = form.elements
         # Bytes of an element, where it can be read and written in the stored bytes.
         self._size = form.direct_size
+        # What is kept of the elements, from the first read of a vault with a read cache on.
+        self._runs: ColumnRuns | None = None
         # Takes an element that can wait without ado, and returns whether it did; None while that is not known.
         self._put: Callable[[Any], bool] | None = None
         # Elements below it were in blocks when it was last seen, others in the tail: where to look first.
@@ -65,10 +69,24 @@ class ColumnBase:
             binding.settle()
         return binding
 
+    @property
+    def _cached(self) -> ColumnReadCache | None:
+        """The read cache, where what this thread reads now is that of the last commit."""
+        vault = self._vault
+        cache, binding = vault._cache, vault._binding
+        if cache is None or binding is None or self._epoch != binding.epoch:
+            return None
+        return None if vault._writes.waiting or binding.holds_transaction else cache
+
     def _blocks(self, cursor: DriverCursor) -> Blocks:
         return Blocks(cursor, self._sql, self._id, self._form)
 
     def __len__(self) -> int:
+        if self._runs is not None and self._cached is not None and (length := self._runs.length()) is not None:
+            return length
+        return self._length()
+
+    def _length(self) -> int:
         with self._settled.reading() as cursor:
             return self._blocks(cursor).length()
 

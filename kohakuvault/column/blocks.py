@@ -179,7 +179,7 @@ class Blocks:
             return
         head = self.lock()
         tail = self._tail_run(head.sealed, head.length, head.tail)
-        with reading_blocks():
+        with reading_blocks:
             added = self._codec.from_stream(stream)
         self._write_end(head, head.sealed, self._joined([self._as_part(tail), added], self._block_bytes))
 

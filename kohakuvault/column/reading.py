@@ -35,6 +35,8 @@ class ColumnReading(ColumnBase):
         return self._at(as_index(index))
 
     def _at(self, index: int) -> Any:
+        if self._vault._cache is not None and (value := self._kept_at(index)) is not None:
+            return value
         size = self._size
         if size is None:
             return self._at_of_block(index)
@@ -73,6 +75,8 @@ class ColumnReading(ColumnBase):
 
     def _slice(self, index: slice) -> Any:
         if index.step in (None, 1):
+            if self._vault._cache is not None and (array := self._kept(index.start, index.stop)) is not None:
+                return array.copy() if self._elements.stacks else array.tolist()
             return self._between(index.start, index.stop, self._elements.unpack)
         with self._settled.reading() as cursor:
             places = range(self._blocks(cursor).length())[index]
@@ -81,6 +85,32 @@ class ColumnReading(ColumnBase):
             low, high = span(places)
             run = self._elements.unpack(self._parts(cursor, low, high))
             return run[places[0] - low :: index.step] if index.step > 0 else run[:: index.step]
+
+    def _array_of(self, start: Any, stop: Any) -> _Array:
+        array: _Array = self._between(start, stop, self._elements.to_numpy)
+        return array
+
+    def _kept(self, start: Any, stop: Any) -> _Array | None:
+        """Return elements as a read-only array, from the read cache; None if it does not have them."""
+        cache, runs = self._cached, self._runs
+        if cache is None:
+            return None
+        if runs is not None and (array := runs.view(start, stop)) is not None:
+            return array
+        return cache.read(self, 0 if start is None else as_index(start), None if stop is None else as_index(stop))
+
+    def _kept_at(self, index: int) -> Any:
+        """Return an element from the read cache; None if it does not have it."""
+        cache = self._cached
+        if cache is None:
+            return None
+        runs, stacks = self._runs, self._elements.stacks
+        if runs is not None and not stacks and (value := runs.item(index)) is not None:
+            return value
+        array = self._kept(index, index + 1 or None)
+        if array is None or not len(array):
+            return None
+        return array[0].copy() if stacks else array.item()
 
     def _between(self, start: Any, stop: Any, unpack: Any) -> Any:
         """Return what ``unpack`` makes of the elements ``start`` to ``stop``, as a slice has them."""
@@ -177,6 +207,8 @@ class ColumnReading(ColumnBase):
     def to_numpy(self, start: int = 0, stop: int | None = None, *, out: _Array | None = None) -> _Array:
         """Return the elements ``start`` to ``stop`` as a new array, of dtype ``object`` where elements vary in size.
 
+        With a read cache it may be a view of what is kept, which is read-only.
+
         Parameters
         ----------
         start, stop
@@ -184,7 +216,9 @@ class ColumnReading(ColumnBase):
         out
             Copy them there instead, and return that: an array of exactly their shape and dtype.
         """
-        array: _Array = self._between(start, stop, self._elements.to_numpy)
+        array = self._kept(start, stop) if self._vault._cache is not None else None
+        if array is None:
+            array = self._array_of(start, stop)
         if out is None:
             return array
         if not isinstance(out, np.ndarray) or out.shape != array.shape or out.dtype != array.dtype:
@@ -262,6 +296,8 @@ class ColumnReading(ColumnBase):
 
 
 def _counted(start: Any, count: Any) -> tuple[int, int | None]:
+    if type(start) is int and type(count) is int and 0 <= start < END and 0 <= count < END:
+        return start, start + count
     start = as_index(start)
     if count is None:
         return start, None

@@ -44,6 +44,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::read_cache::ReadCache;
     #[pymodule_export]
+    use crate::python::run_cache::{ColumnRuns, RunCache};
+    #[pymodule_export]
     use crate::python::watch::Watch;
 
     #[pymodule_init]

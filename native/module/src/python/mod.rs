@@ -14,6 +14,7 @@ pub(crate) mod number;
 pub(crate) mod pack;
 pub(crate) mod packing;
 pub(crate) mod read_cache;
+pub(crate) mod run_cache;
 pub(crate) mod sequence;
 pub(crate) mod stream;
 pub(crate) mod summary;
