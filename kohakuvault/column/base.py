@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..binding import Binding
 from ..lending import DriverCursor
+from ..statements import Statement
 from .blocks import Blocks
 from .form import Form
 from .statements import block_statements
@@ -35,6 +37,8 @@ class ColumnBase:
         self._size = form.direct_size
         # Elements below it were in blocks when it was last seen, others in the tail: where to look first.
         self._sealed = 0
+        for name in ("_element", "_tail_element", "_piece"):
+            self.__dict__.pop(name, None)
 
     @property
     def dtype(self) -> str:
@@ -60,6 +64,21 @@ class ColumnBase:
         if binding.caches:
             binding.settle()
         return binding
+
+    @cached_property
+    def _element(self) -> Statement:
+        assert self._size is not None
+        return self._sql.element(self._size)
+
+    @cached_property
+    def _tail_element(self) -> Statement:
+        assert self._size is not None
+        return self._sql.tail_element(self._size)
+
+    @cached_property
+    def _piece(self) -> Statement:
+        assert self._size is not None
+        return self._sql.piece(self._size)
 
     def _blocks(self, cursor: DriverCursor) -> Blocks:
         return Blocks(cursor, self._sql, self._id, self._form)

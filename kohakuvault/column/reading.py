@@ -28,7 +28,7 @@ class ColumnReading(ColumnBase):
     def __getitem__(self, index: Any) -> Any:
         if type(index) is int and -END < index < END:
             return self._at(index)
-        if isinstance(index, slice):
+        if type(index) is slice:
             return self._slice(index)
         if is_many(index):
             return self.take(index, as_array=self._elements.stacks)
@@ -39,16 +39,15 @@ class ColumnReading(ColumnBase):
         if size is None:
             return self._at_of_block(index)
         binding = self._settled
-        sql, column_id = self._sql, self._id
         if 0 <= index < self._sealed:
-            row = binding.one(sql.element(size), index, column_id)
+            row = binding.one(self._element, index, self._id)
             if row is None or row[0] is None:
-                row = binding.one(sql.tail_element(size), index, column_id)
+                row = binding.one(self._tail_element, index, self._id)
                 self._sealed = index
         else:
-            row = binding.one(sql.tail_element(size), index, column_id)
+            row = binding.one(self._tail_element, index, self._id)
             if row is None and index >= 0:
-                row = binding.one(sql.element(size), index, column_id)
+                row = binding.one(self._element, index, self._id)
                 if row is not None and row[0] is not None:
                     self._sealed = index + 1
         if row is None or row[0] is None:
@@ -72,7 +71,7 @@ class ColumnReading(ColumnBase):
             return self._elements.unpack(blocks.read(place, place + 1))[0]
 
     def _slice(self, index: slice) -> Any:
-        if index.step in (None, 1):
+        if index.step is None or index.step == 1:
             return self._between(index.start, index.stop, self._elements.unpack)
         with self._settled.reading() as cursor:
             places = range(self._blocks(cursor).length())[index]
@@ -84,26 +83,26 @@ class ColumnReading(ColumnBase):
 
     def _between(self, start: Any, stop: Any, unpack: Any) -> Any:
         """Return what ``unpack`` makes of the elements ``start`` to ``stop``, as a slice has them."""
-        start = 0 if start is None else as_index(start)
-        stop = END if stop is None else as_index(stop)
+        start = 0 if start is None else start if type(start) is int and -END < start < END else as_index(start)
+        stop = END if stop is None else stop if type(stop) is int and -END < stop < END else as_index(stop)
         if start >= 0 and stop >= 0:
             if stop <= start:
                 return unpack([])
-            part = self._piece(start, stop)
+            part = self._few(start, stop)
             if part is not None:
                 return unpack([part])
         with self._settled.reading() as cursor:
             start, stop, _ = slice(start, stop).indices(self._blocks(cursor).length())
             return unpack(self._parts(cursor, start, stop))
 
-    def _piece(self, start: int, stop: int) -> Part | None:
+    def _few(self, start: int, stop: int) -> Part | None:
         """Return a few elements by one statement, if they are in one place and all there."""
         size, count = self._size, stop - start
         if size is None or count * size > self._form.block_bytes:
             return None
         binding = self._settled
         if start < self._sealed:
-            row = binding.one(self._sql.piece(size), start, self._id, count * size)
+            row = binding.one(self._piece, start, self._id, count * size)
             if row is not None and row[0] is not None and len(row[0]) == count * size:
                 return row[0], count, 0, count
             return None
