@@ -1,6 +1,6 @@
 """KohakuVault: dicts, typed lists and vector search as ordinary SQLAlchemy tables on your own engine."""
 
-from ._native import __version__, distance
+from ._native import DataPacker, __version__, distance
 from .columns import Column, ColumnVault
 from .diagnosis import doctor
 from .engine import create_engine, install
@@ -34,6 +34,7 @@ __all__ = [
     "Column",
     "ColumnVault",
     "CorruptValue",
+    "DataPacker",
     "DatabaseBusy",
     "DriverError",
     "ExtensionUnavailable",

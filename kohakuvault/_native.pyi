@@ -13,7 +13,7 @@ All packed numbers are little-endian. Everything here may be used from several t
 
 import builtins
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, Protocol, final
 
 import numpy
 from typing_extensions import Buffer
@@ -31,7 +31,8 @@ class ElementCodec:
     """Everything about the bytes of one dtype: packs values into blocks, reads, slices, joins and checks blocks.
 
     A *block* is packed elements back to back. Where elements differ in size (``bytes``, ``str:<encoding>``,
-    ``vec:<scalar>``) a table of ``count`` cumulative ends (u32) precedes them. The count is kept by the caller.
+    ``vec:<scalar>``, ``msgpack``, ``cbor``, ``json``) a table of ``count`` cumulative ends (u32) precedes them. The
+    count is kept by the caller.
 
     ========================  =========================================================================
     ``i8`` … ``u64``          ``int``; anything with ``__index__`` but no ``bool``
@@ -42,6 +43,9 @@ class ElementCodec:
     ``str:N:<encoding>``      ``str`` of at most N bytes, not ending in NUL; padding stripped on read
     ``vec:<scalar>:<dims>``   array or nested sequences of that shape; read as its bytes in C order
     ``vec:<scalar>``          array or nested sequences of any shape; read as (shape, bytes)
+    ``msgpack``               what :func:`pack_msgpack` takes
+    ``cbor``                  what :func:`pack_cbor` takes
+    ``json``                  what ``Json`` takes
     ========================  =========================================================================
 
     Raises ``ValueError`` for an unknown dtype. Instances are immutable and can be pickled.
@@ -54,7 +58,7 @@ class ElementCodec:
 
     @property
     def element(self) -> str:
-        """The scalar dtype (of vectors too), ``"bytes"`` or ``"str"``."""
+        """The scalar dtype (of vectors too), ``"bytes"``, ``"str"`` or the name of the format."""
 
     @property
     def item_size(self) -> int | None:
@@ -204,6 +208,116 @@ class Gather:
     @property
     def token(self) -> int:
         """What ``kv_gather`` knows this by, as long as it lives."""
+
+@final
+class DataPacker:
+    """Packs values of one dtype into bytes, and reads them: immutable, safe in threads, can be pickled.
+
+    Values are taken and refused as by :class:`ElementCodec`; ``msgpack``, ``cbor`` and ``json`` take what
+    :func:`pack_msgpack`, :func:`pack_cbor` and ``Json`` take. Elements stand back to back, without a table of ends. An
+    element of ``vec:<scalar>:<dims>`` begins with one byte for its type, as one of ``vec:<scalar>`` does.
+
+    Parameters
+    ----------
+    dtype
+        A dtype string.
+    json_schema
+        A JSON schema (dict, bool or JSON text) that values of ``msgpack``, ``cbor`` or ``json`` are held to when they
+        are packed; they are nested at most 100 deep then.
+
+    Raises
+    ------
+    InvalidArgument
+        (a ``ValueError``) from the constructor for an unknown dtype or a schema that is none, from packing for a value
+        that the dtype cannot hold, or that the schema does not allow.
+    UnsupportedType
+        (a ``TypeError``) for a value of another type.
+    CorruptValue
+        (a ``ValueError``) from unpacking, for data that is damaged, too short or of another dtype.
+    """
+
+    def __new__(cls, dtype: str, json_schema: dict[str, Any] | bool | str | None = None) -> DataPacker: ...
+    @property
+    def dtype(self) -> str:
+        """The canonical dtype string."""
+
+    @property
+    def elem_size(self) -> int:
+        """Bytes of a packed element; 0 if elements differ in size."""
+
+    @property
+    def is_varsize(self) -> bool:
+        """Whether elements differ in size."""
+
+    @property
+    def json_schema(self) -> str | None:
+        """The JSON schema that values are held to, as JSON text; None without one."""
+
+    def pack(self, value: Any, /) -> builtins.bytes:
+        """The bytes of one value."""
+
+    def pack_many(self, values: Iterable[Any] | Buffer, /) -> builtins.bytes:
+        """The bytes of many values, one behind the other.
+
+        Parameters
+        ----------
+        values
+            Any iterable of values. For numbers and vectors of one shape also what holds numbers in one piece: a numpy
+            array of shape ``(n,)`` or ``(n, *dims)``, of any stride and byte order, ``array.array``, ``memoryview``, an
+            Arrow array without nulls. Such numbers are converted where no value changes by it but for the rounding of
+            floats to a narrower float.
+        """
+
+    def pack_with_offsets(self, values: Iterable[Any] | Buffer, /) -> tuple[builtins.bytes, list[int]]:
+        """What :meth:`pack_many` returns, and where in it each element begins: ``offsets`` for :meth:`unpack_many`."""
+
+    def unpack(self, data: Buffer, offset: int = 0) -> Any:
+        """The value whose bytes begin at ``offset``.
+
+        ``bytes``, ``str:<encoding>`` and ``json`` take all the bytes from there on; others leave what follows alone.
+        Vectors are new arrays.
+        """
+
+    def unpack_many(
+        self, data: Buffer, count: int | None = None, offsets: Iterable[int] | Buffer | None = None
+    ) -> list[Any]:
+        """The values of many elements.
+
+        Parameters
+        ----------
+        count
+            How many elements to read from the beginning; None for all that there are.
+        offsets
+            Where each element begins, ascending; it ends where the next begins, the last with the data. With ``count``
+            there may be one more offset, the end of the last. Needed for ``bytes``, ``str:<encoding>`` and ``json``.
+
+        Returns
+        -------
+        The values. Vectors of one shape are the rows of one new array.
+        """
+
+    def to_array(self, data: Buffer, count: int | None = None) -> Any:
+        """A view of packed numbers as an array: shape ``(n,)``, for vectors ``(n, *dims)``; nothing is copied.
+
+        It is writable if the data is. Rows of vectors begin at odd addresses, one byte apart: copy the array where
+        speed matters more than memory. Raises ``UnsupportedType`` for dtypes that are no numbers of one shape.
+        """
+
+    def from_array(self, array: Any, /) -> memoryview:
+        """The packed elements of an array, as a memoryview of bytes; takes the arrays that :meth:`pack_many` takes.
+
+        It is a view of the array's own memory where that has the layout already, so do not change the array while it is
+        used; anything else is copied.
+        """
+
+    with_json_schema: ClassVar[_WithJsonSchema]
+    """``with_json_schema(schema)``: a packer that holds values to a JSON schema, of the same dtype as the packer it is
+    called on; called on the class, of ``msgpack``."""
+
+    def __hash__(self) -> int: ...
+
+class _WithJsonSchema(Protocol):
+    def __call__(self, schema: dict[str, Any] | bool | str, /) -> DataPacker: ...
 
 @final
 class VectorQuery:

@@ -41,6 +41,7 @@ ELEMENTS = {
     "bytes": [b"", b"a", b"\0", b"\xff" * 300, b"b", b"c", b"d", b"e", b"f", b"g"],
     "msgpack": [{"a": (1, 2)}, [], None, 2**70, "x", b"y", 1.5, True, {1: 2}, [[1]]],
     "cbor": [{"a": [1, 2]}, [], None, 2**70, "x", b"y", 1.5, True, {1: 2}, [[1]]],
+    "json": [{"a": [1, 2]}, [], None, 2**70, "x", "ß", 1.5, True, {"1": 2}, [[1]]],
     "vec:f32:384": vectors(10),
     "vec:u8:3:8:8": [RNG.integers(0, 256, (3, 8, 8), dtype=np.uint8) for _ in range(10)],
     "vec:f32": [RNG.standard_normal(shape).astype(np.float32) for shape in [(1,), (2, 3), (0,), (4,), (1, 1, 5)] * 2],
@@ -197,6 +198,7 @@ WRONG = {
     "bytes": ["x", 1, None],
     "msgpack": [object(), OrderedDict(a=1)],
     "cbor": [object(), (1, 2)],
+    "json": [object(), (1, 2), {1: 2}, float("nan"), b"x"],
     "vec:f32:384": [
         np.zeros(383, np.float32),
         [1.0] * 385,

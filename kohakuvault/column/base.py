@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .._native import ColumnRuns
 from ..binding import Binding
 from ..lending import DriverCursor
+from ..statements import Statement
 from .blocks import Blocks
 from .form import Form
 from .statements import block_statements
@@ -42,6 +44,8 @@ class ColumnBase:
         self._put: Callable[[Any], bool] | None = None
         # Elements below it were in blocks when it was last seen, others in the tail: where to look first.
         self._sealed = 0
+        for name in ("_element", "_tail_element", "_piece"):
+            self.__dict__.pop(name, None)
 
     @property
     def dtype(self) -> str:
@@ -77,6 +81,21 @@ class ColumnBase:
         if cache is None or binding is None or self._epoch != binding.epoch:
             return None
         return None if vault._writes.waiting or binding.holds_transaction else cache
+
+    @cached_property
+    def _element(self) -> Statement:
+        assert self._size is not None
+        return self._sql.element(self._size)
+
+    @cached_property
+    def _tail_element(self) -> Statement:
+        assert self._size is not None
+        return self._sql.tail_element(self._size)
+
+    @cached_property
+    def _piece(self) -> Statement:
+        assert self._size is not None
+        return self._sql.piece(self._size)
 
     def _blocks(self, cursor: DriverCursor) -> Blocks:
         return Blocks(cursor, self._sql, self._id, self._form)

@@ -120,7 +120,7 @@ class Blocks:
         gather = Gather(out.data, size, start)
         try:
             row = self._cursor.one(self._sql.gather, gather.token, self._id, start, stop)
-        except DriverError:
+        except (CorruptValue, DriverError):
             # Says which block it is, if it is for a block.
             self.runs(start, stop)
             raise

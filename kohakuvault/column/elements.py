@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,17 +10,13 @@ import numpy as np
 
 from .._native import CorruptBlock, ElementCodec
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
-from ..packing import pack_cbor, pack_msgpack, unpack_cbor, unpack_msgpack
 
 __all__ = ["Elements", "Part", "elements_of", "reading_blocks"]
 
 # The elements `start` to `stop` of a block: its data, the count of all its elements, start, stop.
 Part = tuple[Any, int, int, int]
 
-_ENCODINGS: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = {
-    "msgpack": (pack_msgpack, unpack_msgpack),
-    "cbor": (pack_cbor, unpack_cbor),
-}
+_FORMATS = ("msgpack", "cbor", "json")
 _NUMPY = {
     **{f"{kind}{bits}": f"<{kind}{bits // 8}" for kind in "iu" for bits in (8, 16, 32, 64)},
     "f32": "<f4",
@@ -34,20 +30,17 @@ def elements_of(dtype: str) -> Elements:
     """Return the :class:`Elements` of ``dtype``; raise :class:`InvalidArgument` if there is no such dtype."""
     if not isinstance(dtype, str):
         raise UnsupportedType(f"dtype is a str such as 'i64' or 'vec:f32:384', not {dtype!r}")
-    if dtype in _ENCODINGS:
-        return EncodedElements(dtype)
     try:
         codec = ElementCodec(dtype)
     except ValueError as error:
-        others = ", msgpack, cbor" if "expected one of" in str(error) else ""
-        raise InvalidArgument(f"{error}{others}") from error
+        raise InvalidArgument(str(error)) from error
     if codec.is_vector:
         return AnyShapeElements(codec) if codec.shape is None else VectorElements(codec)
     return Elements(codec)
 
 
 class Elements:
-    """Scalars, text and bytes. A run of elements is a ``list``.
+    """Scalars, text, bytes, and the values of msgpack, cbor and json. A run of elements is a ``list``.
 
     Attributes
     ----------
@@ -56,16 +49,16 @@ class Elements:
     item_size
         Bytes of one element; None where they differ.
     array_dtype
-        The numpy dtype of the elements; None for text and bytes.
+        The numpy dtype of the elements; None where they are no numbers.
     stacks
         Whether a run of elements is an array, and no list.
     """
 
     stacks = False
 
-    def __init__(self, codec: ElementCodec, dtype: str | None = None) -> None:
+    def __init__(self, codec: ElementCodec) -> None:
         self.codec = codec
-        self.dtype = dtype or codec.dtype
+        self.dtype = codec.dtype
         self.item_size = codec.item_size
         self.array_dtype = np.dtype(_NUMPY[codec.element]) if codec.element in _NUMPY else None
 
@@ -91,7 +84,10 @@ class Elements:
         if isinstance(values, np.ma.MaskedArray):
             raise UnsupportedType("a masked array has no values where it is masked; fill them with filled()")
         if isinstance(values, np.ndarray):
-            return self._exact(values) if self.array_dtype is not None else values.tolist()
+            if self.array_dtype is not None:
+                return self._exact(values)
+            # msgpack keeps the types of numpy's numbers.
+            return list(values) if self.codec.element in _FORMATS else values.tolist()
         if isinstance(values, (list, tuple)):
             return values
         if self.array_dtype is not None and not isinstance(values, (str, bytes, bytearray)):
@@ -119,15 +115,21 @@ class Elements:
     def unpack(self, parts: Sequence[Part]) -> Any:
         """Return the elements of ``parts``, one after the other."""
         values: list[Any] = []
-        with reading_blocks:
+        try:
+            if len(parts) == 1:
+                return self.codec.unpack(*parts[0])
             for data, count, start, stop in parts:
                 values += self.codec.unpack(data, count, start, stop)
+        except _UNREADABLE as error:
+            raise _corrupt(error) from error
         return values
 
     def unpack_one(self, data: bytes, count: int, index: int) -> Any:
         """Return element ``index`` of a block."""
-        with reading_blocks:
+        try:
             return self.codec.unpack_one(data, count, index)
+        except _UNREADABLE as error:
+            raise _corrupt(error) from error
 
     def unpack_packable(self, parts: Sequence[Part]) -> Any:
         """Return the elements of ``parts`` as what is unpacked, and packed again, soonest."""
@@ -137,7 +139,8 @@ class Elements:
         """Return the elements of ``parts`` as a new array."""
         if self.array_dtype is None or self.item_size is None:
             array = np.empty(sum(stop - start for _, _, start, stop in parts), dtype=object)
-            array[:] = self.unpack(parts)
+            for index, value in enumerate(self.unpack(parts)):
+                array[index] = value  # one by one: a list is one value, not a row
             return array
         return self._stacked(parts, (-1,))
 
@@ -145,12 +148,19 @@ class Elements:
         assert self.item_size is not None
         assert self.array_dtype is not None
         size = self.item_size
-        joined = bytearray().join(memoryview(data)[start * size : stop * size] for data, _, start, stop in parts)
+        joined: Any
+        if len(parts) == 1 and type(parts[0][0]) is memoryview and not parts[0][0].readonly:
+            # Read for this call; bytes are the database driver's.
+            data, _, start, stop = parts[0]
+            joined = data[start * size : stop * size]
+        else:
+            joined = bytearray().join([memoryview(data)[start * size : stop * size] for data, _, start, stop in parts])
         if len(joined) != size * sum(stop - start for _, _, start, stop in parts):
             raise CorruptValue(f"a block of {self.dtype} elements is shorter than its count of elements")
-        if self.array_dtype.kind == "b" and max(joined, default=0) > 1:
+        array = np.frombuffer(joined, self.array_dtype)
+        if self.array_dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
             raise CorruptValue("a block of bool elements has bytes other than 0 and 1")
-        return np.frombuffer(joined, self.array_dtype).reshape(shape)
+        return array.reshape(shape)
 
 
 class VectorElements(Elements):
@@ -211,29 +221,6 @@ class AnyShapeElements(Elements):
         return np.frombuffer(bytearray(data), self.array_dtype).reshape(shape)
 
 
-class EncodedElements(Elements):
-    """Any value that the encoding takes, each encoded by itself."""
-
-    def __init__(self, dtype: str) -> None:
-        super().__init__(ElementCodec("bytes"), dtype)
-        self._encode, self._decode = _ENCODINGS[dtype]
-
-    def pack(self, values: Any, block_bytes: int, room: int = 0) -> list[tuple[int, bytes]]:
-        return super().pack([self._encode(value) for value in values], block_bytes, room)
-
-    def pack_one(self, value: Any) -> bytes:
-        return self._encode(value)
-
-    def collect(self, values: Iterable[Any]) -> Any:
-        return values if isinstance(values, (list, tuple)) else list(values)
-
-    def unpack(self, parts: Sequence[Part]) -> Any:
-        return [self._decode(data) for data in super().unpack(parts)]
-
-    def unpack_one(self, data: bytes, count: int, index: int) -> Any:
-        return self._decode(super().unpack_one(data, count, index))
-
-
 def _native_array(item: Any, target: np.dtype[Any], dtype: str) -> Any:
     """Return ``item`` with the element type if it is an array; anything else is for the codec to judge."""
     if isinstance(item, np.ndarray) and item.dtype != target:
@@ -291,6 +278,13 @@ class _PackingErrors:
             raise InvalidArgument(str(error)) from error
 
 
+_UNREADABLE = (CorruptBlock, TypeError, IndexError, OverflowError)
+
+
+def _corrupt(error: BaseException) -> CorruptValue:
+    return CorruptValue(f"{error}; the block was changed by something else, or the file is damaged")
+
+
 class _ReadingBlocks:
     """Raises what the codec finds wrong with stored bytes as :class:`CorruptValue`."""
 
@@ -298,8 +292,8 @@ class _ReadingBlocks:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, (CorruptBlock, TypeError, IndexError, OverflowError)):
-            raise CorruptValue(f"{error}; the block was changed by something else, or the file is damaged") from error
+        if isinstance(error, _UNREADABLE):
+            raise _corrupt(error) from error
 
 
 packing_errors = _PackingErrors()

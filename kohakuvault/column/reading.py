@@ -28,7 +28,7 @@ class ColumnReading(ColumnBase):
     def __getitem__(self, index: Any) -> Any:
         if type(index) is int and -END < index < END:
             return self._at(index)
-        if isinstance(index, slice):
+        if type(index) is slice:
             return self._slice(index)
         if is_many(index):
             return self.take(index, as_array=self._elements.stacks)
@@ -41,16 +41,15 @@ class ColumnReading(ColumnBase):
         if size is None:
             return self._at_of_block(index)
         binding = self._settled
-        sql, column_id = self._sql, self._id
         if 0 <= index < self._sealed:
-            row = binding.one(sql.element(size), index, column_id)
+            row = binding.one(self._element, index, self._id)
             if row is None or row[0] is None:
-                row = binding.one(sql.tail_element(size), index, column_id)
+                row = binding.one(self._tail_element, index, self._id)
                 self._sealed = index
         else:
-            row = binding.one(sql.tail_element(size), index, column_id)
+            row = binding.one(self._tail_element, index, self._id)
             if row is None and index >= 0:
-                row = binding.one(sql.element(size), index, column_id)
+                row = binding.one(self._element, index, self._id)
                 if row is not None and row[0] is not None:
                     self._sealed = index + 1
         if row is None or row[0] is None:
@@ -74,7 +73,7 @@ class ColumnReading(ColumnBase):
             return self._elements.unpack(blocks.read(place, place + 1))[0]
 
     def _slice(self, index: slice) -> Any:
-        if index.step in (None, 1):
+        if index.step is None or index.step == 1:
             if self._vault._cache is not None and (array := self._kept(index.start, index.stop)) is not None:
                 return array.copy() if self._elements.stacks else array.tolist()
             return self._between(index.start, index.stop, self._elements.unpack)
@@ -114,26 +113,26 @@ class ColumnReading(ColumnBase):
 
     def _between(self, start: Any, stop: Any, unpack: Any) -> Any:
         """Return what ``unpack`` makes of the elements ``start`` to ``stop``, as a slice has them."""
-        start = 0 if start is None else as_index(start)
-        stop = END if stop is None else as_index(stop)
+        start = 0 if start is None else start if type(start) is int and -END < start < END else as_index(start)
+        stop = END if stop is None else stop if type(stop) is int and -END < stop < END else as_index(stop)
         if start >= 0 and stop >= 0:
             if stop <= start:
                 return unpack([])
-            part = self._piece(start, stop)
+            part = self._few(start, stop)
             if part is not None:
                 return unpack([part])
         with self._settled.reading() as cursor:
             start, stop, _ = slice(start, stop).indices(self._blocks(cursor).length())
             return unpack(self._parts(cursor, start, stop))
 
-    def _piece(self, start: int, stop: int) -> Part | None:
+    def _few(self, start: int, stop: int) -> Part | None:
         """Return a few elements by one statement, if they are in one place and all there."""
         size, count = self._size, stop - start
         if size is None or count * size > self._form.block_bytes:
             return None
         binding = self._settled
         if start < self._sealed:
-            row = binding.one(self._sql.piece(size), start, self._id, count * size)
+            row = binding.one(self._piece, start, self._id, count * size)
             if row is not None and row[0] is not None and len(row[0]) == count * size:
                 return row[0], count, 0, count
             return None
@@ -190,7 +189,9 @@ class ColumnReading(ColumnBase):
         as_array
             Give arrays as :meth:`to_numpy` does, or what ``col[a:b]`` is.
         """
-        size: Any = max(1, batch_bytes // (self._elements.item_size or 64)) if batch_size is None else batch_size
+        size: Any = batch_size
+        if size is None:
+            size = max(1, batch_bytes // (self._elements.item_size or 64))
         if type(size) is not int or size < 1:
             raise InvalidArgument(f"batch_size is an int of at least 1, not {size!r}")
         unpack = self._elements.to_numpy if as_array else self._elements.unpack
@@ -221,8 +222,11 @@ class ColumnReading(ColumnBase):
             array = self._array_of(start, stop)
         if out is None:
             return array
-        if not isinstance(out, np.ndarray) or out.shape != array.shape or out.dtype != array.dtype:
-            given = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        given: Any = out
+        if not isinstance(given, np.ndarray):
+            raise UnsupportedType(f"out is an array, not {type(given).__name__}")
+        if out.shape != array.shape or out.dtype != array.dtype:
+            given = f"{out.dtype} {out.shape}"
             raise InvalidArgument(f"out is an array of {array.dtype} and shape {array.shape} for this, not {given}")
         np.copyto(out, array)
         return out

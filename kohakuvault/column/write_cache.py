@@ -18,7 +18,6 @@ from ..caching.writes import WriteCache
 from ..errors import NotFound
 from ..lending import DriverCursor
 from .blocks import Blocks
-from .elements import EncodedElements
 from .form import Form
 from .statements import block_statements
 
@@ -78,11 +77,10 @@ class ColumnWriteCache(WriteCache[ColumnBuffer]):
     def put_of(self, binding: Binding, column_id: int, form: Form) -> Callable[[Any], bool] | None:
         """Return what takes an element that can wait without ado: it returns whether it did, False for a wrong value.
 
-        None where :meth:`offer` has to be asked: a Session is told of every write, and some values are not packed by
-        the codec.
+        None where :meth:`offer` has to be asked: always in a Session, which is told of every write.
         """
         open_ = self._open.get(column_id)
-        if open_ is None or open_.form != form or binding.is_joined or isinstance(form.elements, EncodedElements):
+        if open_ is None or open_.form != form or binding.is_joined:
             return None
         return open_.slot.append
 

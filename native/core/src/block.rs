@@ -10,6 +10,7 @@
 //! reads and allocates no more than the input's size justifies.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::dtype::{Dtype, MAX_ITEM_SIZE};
 use crate::vector;
@@ -144,6 +145,19 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// Where the element lies in the block's bytes.
+    pub fn span(&self, index: usize) -> Result<Range<usize>, BlockError> {
+        let length = self.get(index)?.len();
+        let start = match self {
+            Self::Fixed { size, .. } => index * size,
+            Self::Variable { ends, .. } => {
+                let before = index.checked_sub(1).and_then(|before| ends.get(before));
+                ends.len() * END_SIZE + before.map_or(0, |&end| decode_end(end))
+            }
+        };
+        Ok(start..start + length)
+    }
+
     /// The elements `start..stop`, in order.
     pub fn elements(&self, start: usize, stop: usize) -> Result<Elements<'a>, BlockError> {
         self.check_range(start, stop)?;
@@ -225,7 +239,8 @@ pub fn check(dtype: &Dtype, block: &[u8], count: usize) -> Result<(), Corrupt> {
 
 fn check_element(dtype: &Dtype, element: &[u8]) -> Result<(), String> {
     match dtype {
-        Dtype::Scalar(_) | Dtype::FixedVector(..) | Dtype::Bytes(_) => Ok(()),
+        // Of a value of a format only reading it tells: whoever can read it checks it.
+        Dtype::Scalar(_) | Dtype::FixedVector(..) | Dtype::Bytes(_) | Dtype::Value(_) => Ok(()),
         Dtype::Str(encoding, size) => {
             let text = if size.is_some() { encoding.strip_padding(element) } else { element };
             encoding.decode(text).map(drop).map_err(|error| error.to_string())
@@ -453,6 +468,11 @@ mod tests {
             let got = slice(layout, &block, elements.len(), a, b);
             if let Some(expected) = elements.get(a..b) {
                 prop_assert_eq!(read(layout, &got.unwrap(), b - a), expected);
+                let view = Block::new(layout, &block, elements.len()).unwrap();
+                for index in a..b {
+                    prop_assert_eq!(&block[view.span(index).unwrap()], &elements[index]);
+                }
+                prop_assert!(view.span(elements.len()).is_err());
             } else {
                 let outside = BlockError::Range { start: a, stop: b, count: elements.len() };
                 prop_assert_eq!(got, Err(outside));

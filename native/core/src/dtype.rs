@@ -1,7 +1,8 @@
 //! The grammar of dtype strings.
 //!
 //! ```text
-//! dtype    = scalar | "bytes" [":" N] | "str" [":" N] [":" encoding] | "vec:" scalar (":" dim)*
+//! dtype    = scalar | format | "bytes" [":" N] | "str" [":" N] [":" encoding] | "vec:" scalar (":" dim)*
+//! format   = msgpack cbor json
 //! scalar   = i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 bool
 //! encoding = utf8 utf16le utf16be latin1 ascii
 //! ```
@@ -109,6 +110,32 @@ impl fmt::Display for Scalar {
     }
 }
 
+/// A serialisation format for values of many types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    MsgPack,
+    Cbor,
+    Json,
+}
+
+impl Format {
+    pub const ALL: [Self; 3] = [Self::MsgPack, Self::Cbor, Self::Json];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MsgPack => "msgpack",
+            Self::Cbor => "cbor",
+            Self::Json => "json",
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
 /// A parsed dtype. `Display` gives its canonical string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
@@ -121,6 +148,8 @@ pub enum Dtype {
     FixedVector(Scalar, Box<[usize]>),
     /// Vectors of any shape, each with its own header (see [`crate::vector`]).
     AnyVector(Scalar),
+    /// Values of many types, each serialised by itself.
+    Value(Format),
 }
 
 impl Dtype {
@@ -132,17 +161,18 @@ impl Dtype {
             Self::Bytes(size) | Self::Str(_, size) => *size,
             // The parser has bounded the product.
             Self::FixedVector(scalar, shape) => Some(shape.iter().product::<usize>() * scalar.size()),
-            Self::AnyVector(_) => None,
+            Self::AnyVector(_) | Self::Value(_) => None,
         }
     }
 
-    /// `"i64"`, `"f32"` (for vectors too), `"bytes"` or `"str"`.
+    /// `"i64"`, `"f32"` (for vectors too), `"bytes"`, `"str"` or the name of the format.
     #[must_use]
     pub fn element(&self) -> &'static str {
         match self {
             Self::Scalar(scalar) | Self::FixedVector(scalar, _) | Self::AnyVector(scalar) => scalar.name(),
             Self::Bytes(_) => "bytes",
             Self::Str(..) => "str",
+            Self::Value(format) => format.name(),
         }
     }
 
@@ -161,6 +191,7 @@ impl fmt::Display for Dtype {
             Self::Str(encoding, None) => write!(formatter, "str:{}", encoding.name()),
             Self::Str(encoding, Some(size)) => write!(formatter, "str:{size}:{}", encoding.name()),
             Self::AnyVector(scalar) => write!(formatter, "vec:{scalar}"),
+            Self::Value(format) => formatter.write_str(format.name()),
             Self::FixedVector(scalar, shape) => {
                 write!(formatter, "vec:{scalar}")?;
                 shape.iter().try_for_each(|dimension| write!(formatter, ":{dimension}"))
@@ -192,9 +223,11 @@ impl FromStr for Dtype {
         let mut parts = given.split(':');
         let head = parts.next().unwrap_or_default();
         let parameters: Vec<&str> = parts.collect();
-        if let Some(scalar) = Scalar::from_name(head) {
+        let plain =
+            Scalar::from_name(head).map(Self::Scalar).or_else(|| Format::from_name(head).map(Self::Value));
+        if let Some(dtype) = plain {
             return if parameters.is_empty() {
-                Ok(Self::Scalar(scalar))
+                Ok(dtype)
             } else {
                 Err(wrong(format!("{head} takes no parameters")))
             };
@@ -206,8 +239,8 @@ impl FromStr for Dtype {
             ("str", parameters) => parse_text(parameters).map_err(wrong),
             ("vec", [element, dimensions @ ..]) => parse_vector(element, dimensions).map_err(wrong),
             _ => Err(DtypeError(format!(
-                "unknown dtype {:?}; expected one of {SCALARS}, bytes, bytes:N, str:<encoding>, \
-                 str:N:<encoding>, vec:<scalar>, vec:<scalar>:<dimensions…>",
+                "Unknown dtype: {:?}; expected one of {SCALARS}, bytes, bytes:N, str:<encoding>, \
+                 str:N:<encoding>, vec:<scalar>, vec:<scalar>:<dimensions…>, msgpack, cbor, json",
                 shorten(given)
             ))),
         }
@@ -289,6 +322,9 @@ mod tests {
             ("vec:f32:384", "vec:f32:384", Some(1536)),
             ("vec:u8:2:3:4", "vec:u8:2:3:4", Some(24)),
             ("vec:i16", "vec:i16", None),
+            ("msgpack", "msgpack", None),
+            ("cbor", "cbor", None),
+            ("json", "json", None),
         ] {
             let dtype = parse(given).unwrap();
             assert_eq!(dtype.to_string(), canonical);
@@ -300,10 +336,11 @@ mod tests {
     #[test]
     fn errors_say_what_was_expected() {
         for (given, expected) in [
-            ("i63", r#"unknown dtype "i63"; expected one of i8"#),
-            ("", "unknown dtype"),
-            ("vec", "unknown dtype"),
+            ("i63", r#"Unknown dtype: "i63"; expected one of i8"#),
+            ("", "Unknown dtype"),
+            ("vec", "Unknown dtype"),
             ("i64:3", "takes no parameters"),
+            ("msgpack:10", "takes no parameters"),
             ("bytes:0", "not a size"),
             ("bytes:+1", "not a size"),
             ("bytes:01", "not a size"),
@@ -324,7 +361,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_anything_is_harmless(text in "(vec|str|bytes|i8)?(:[a-z0-9]{0,12}){0,6}|.*") {
+        fn parsing_anything_is_harmless(text in "(vec|str|bytes|i8|json)?(:[a-z0-9]{0,12}){0,6}|.*") {
             if let Ok(dtype) = parse(&text) {
                 prop_assert_eq!(parse(&dtype.to_string()).unwrap(), dtype);
             }

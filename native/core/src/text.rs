@@ -121,7 +121,12 @@ pub struct Unencodable {
 
 impl fmt::Display for Unencodable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?} cannot be encoded as {}", self.character, self.encoding.name())
+        let what = match self.encoding {
+            Encoding::Ascii => "non-ASCII character",
+            Encoding::Latin1 => "character outside Latin1 range",
+            Encoding::Utf8 | Encoding::Utf16Le | Encoding::Utf16Be => "character",
+        };
+        write!(formatter, "{what} {:?} cannot be encoded as {}", self.character, self.encoding.name())
     }
 }
 
@@ -188,7 +193,10 @@ mod tests {
     #[test]
     fn missing_characters_are_named() {
         assert_eq!(Encoding::Latin1.encode("aé").unwrap().as_ref(), b"a\xE9");
-        assert_eq!(Encoding::Latin1.encode("a€").unwrap_err().to_string(), "'€' cannot be encoded as latin1");
+        assert_eq!(
+            Encoding::Latin1.encode("a€").unwrap_err().to_string(),
+            "character outside Latin1 range '€' cannot be encoded as latin1"
+        );
         assert!(Encoding::Ascii.encode("é").is_err());
         assert!(Encoding::Ascii.decode(b"\xE9").is_err());
     }

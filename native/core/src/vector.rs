@@ -87,6 +87,18 @@ pub struct Vector<'a> {
 
 /// Takes an element of `vec:<scalar>` apart; `Err` says what is wrong with it.
 pub fn parse(scalar: Scalar, element: &[u8]) -> Result<Vector<'_>, String> {
+    match parse_first(scalar, element)? {
+        (vector, []) => Ok(vector),
+        (vector, rest) => {
+            let (shape, expected) = (vector.shape, vector.data.len());
+            let bytes = expected + rest.len();
+            Err(format!("vector {shape:?} of {scalar} has {bytes} bytes; expected {expected}"))
+        }
+    }
+}
+
+/// As [`parse`], of the element that the bytes begin with; also the bytes behind it.
+pub fn parse_first(scalar: Scalar, element: &[u8]) -> Result<(Vector<'_>, &[u8]), String> {
     let [code, ndim, rest @ ..] = element else {
         return Err(format!("a vector of {} bytes has no header", element.len()));
     };
@@ -103,13 +115,13 @@ pub fn parse(scalar: Scalar, element: &[u8]) -> Result<Vector<'_>, String> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| error.to_string())?;
     let expected = data_size(scalar, &shape).map_err(|error| error.to_string())?;
-    if data.len() != expected {
+    let Some((data, rest)) = data.split_at_checked(expected) else {
         return Err(format!("vector {shape:?} of {scalar} has {} bytes; expected {expected}", data.len()));
-    }
+    };
     if scalar == Scalar::Bool {
         check_bools(data)?;
     }
-    Ok(Vector { shape, data })
+    Ok((Vector { shape, data }, rest))
 }
 
 /// A bool is one byte, 0 or 1.
@@ -137,6 +149,9 @@ mod tests {
             for length in 0..element.len() {
                 assert!(parse(Scalar::I16, &element[..length]).is_err());
             }
+            element.push(9);
+            assert!(parse(Scalar::I16, &element).unwrap_err().contains("bytes; expected"));
+            assert_eq!(parse_first(Scalar::I16, &element).unwrap().1, [9]);
         }
     }
 

@@ -18,6 +18,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::column_buffer::{ColumnBuffer, ColumnSlot};
     #[pymodule_export]
+    use crate::python::data_packer::face::DataPacker;
+    #[pymodule_export]
     use crate::python::distance::{
         VectorQuery, cosine_distance, distance, hamming_distance, l1_distance, l2_distance,
     };

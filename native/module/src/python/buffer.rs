@@ -1,6 +1,6 @@
 //! Bytes and arrays of other objects, through Python's buffer protocol.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::marker::PhantomData;
 use std::slice;
@@ -12,6 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::errors::type_name;
+use super::packing::classes::classes;
+use super::packing::errors::unsupported;
 
 /// The type of an array's items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +41,13 @@ impl fmt::Display for Item {
     }
 }
 
-/// Reads a `struct` format of one item in native byte order. (`PyO3`'s own reader takes big-endian items for
-/// native ones.)
-fn parse_format(format: &CStr, size: usize) -> Option<Item> {
-    let letter = match format.to_bytes() {
-        [letter] | [b'@' | b'=', letter] => *letter,
-        [b'<', letter] if cfg!(target_endian = "little") => *letter,
-        [b'>' | b'!', letter] if cfg!(target_endian = "big") || size == 1 => *letter,
+/// Reads a `struct` format of one item; also whether its bytes are in the order that is not native. (`PyO3`'s own
+/// reader takes big-endian items for native ones.)
+fn parse_format(format: &CStr, size: usize) -> Option<(Item, bool)> {
+    let (letter, swapped) = match format.to_bytes() {
+        [letter] | [b'@' | b'=', letter] => (*letter, false),
+        [b'<', letter] => (*letter, cfg!(target_endian = "big")),
+        [b'>' | b'!', letter] => (*letter, cfg!(target_endian = "little")),
         _ => return None,
     };
     // Letters differ in size between platforms ('l'), so the size is taken from the buffer.
@@ -64,7 +66,7 @@ fn parse_format(format: &CStr, size: usize) -> Option<Item> {
         (b'H' | b'I' | b'L' | b'Q' | b'N', 8) => Item::Scalar(Scalar::U64),
         _ => return None,
     };
-    Some(item)
+    Some((item, swapped && size > 1))
 }
 
 /// Whether an object offers its memory.
@@ -149,46 +151,63 @@ impl Drop for View<'_> {
     }
 }
 
-/// An array's items in C order.
+/// An array's items in C order and native byte order.
 pub(crate) struct Array<'py> {
-    view: View<'py>,
     shape: Vec<usize>,
     item: Option<Item>,
-    /// The items, put in C order by Python; `None` if they are in the view.
-    copy: Option<Bound<'py, PyBytes>>,
+    items: Items<'py>,
+    /// For error messages.
+    format: CString,
+}
+
+enum Items<'py> {
+    View(View<'py>),
+    Copy(Bound<'py, PyBytes>),
 }
 
 impl<'py> Array<'py> {
     pub(crate) fn of(value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        refuse_masked(value)?;
         let view = View::of(value)?;
-        let copy = if view.is_contiguous() {
-            None
-        } else {
-            Some(PyMemoryView::from(value)?.call_method0("tobytes")?.cast_into::<PyBytes>()?)
+        let (item, swapped) = match parse_format(view.format(), view.item_size()) {
+            Some((item, swapped)) => (Some(item), swapped),
+            None => (None, false),
         };
-        let item = parse_format(view.format(), view.item_size());
-        Ok(Self { shape: view.shape(), item, copy, view })
+        let shape = view.shape();
+        let format = if item.is_none() { view.format().to_owned() } else { CString::default() };
+        let items = if view.is_contiguous() && !swapped {
+            Items::View(view)
+        } else {
+            let copy = PyMemoryView::from(value)?.call_method0("tobytes")?.cast_into::<PyBytes>()?;
+            Items::Copy(if swapped { swap(&copy, view.item_size())? } else { copy })
+        };
+        Ok(Self { shape, item, items, format })
+    }
+
+    /// Items that were copied out of something else.
+    pub(crate) fn from_copy(shape: Vec<usize>, item: Item, copy: Bound<'py, PyBytes>) -> Self {
+        Self { shape, item: Some(item), items: Items::Copy(copy), format: CString::default() }
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// `None` for items that are not numbers of native byte order.
+    /// `None` for items that are no numbers.
     pub(crate) fn item(&self) -> Option<Item> {
         self.item
     }
 
     /// Whether the items are Python objects, which only the sequence protocol can read.
     pub(crate) fn holds_objects(&self) -> bool {
-        self.view.format() == c"O"
+        self.format.as_c_str() == c"O"
     }
 
     /// The items' type for error messages.
     pub(crate) fn format(&self) -> String {
         match self.item {
             Some(item) => item.to_string(),
-            None => format!("format {:?}", self.view.format().to_string_lossy()),
+            None => format!("format {:?}", self.format.to_string_lossy()),
         }
     }
 
@@ -198,12 +217,38 @@ impl<'py> Array<'py> {
     /// thread, or in a finaliser that runs while we create Python objects. Callers therefore only copy it or
     /// compute with it, where such a write spoils values of its own writer and nothing else.
     pub(crate) fn bytes(&self) -> &[u8] {
-        match &self.copy {
-            Some(copy) => copy.as_bytes(),
+        match &self.items {
+            Items::Copy(copy) => copy.as_bytes(),
             // SAFETY: contiguous, or there would be a copy.
-            None => unsafe { self.view.bytes() },
+            Items::View(view) => unsafe { view.bytes() },
         }
     }
+
+    /// Whether the items lie in the memory of the object itself as they are.
+    pub(crate) fn is_view(&self) -> bool {
+        matches!(self.items, Items::View(_))
+    }
+}
+
+/// Items with the bytes of each in reverse.
+fn swap<'py>(items: &Bound<'py, PyBytes>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
+    let items_bytes = items.as_bytes();
+    PyBytes::new_with(items.py(), items_bytes.len(), |out| {
+        out.copy_from_slice(items_bytes);
+        out.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+        Ok(())
+    })
+}
+
+/// A masked array offers what is under its mask like anything else.
+fn refuse_masked(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = value.py();
+    let classes = classes(py)?;
+    if value.get_type().is(&classes.ndarray) || !value.is_instance(classes.masked_array.bind(py))? {
+        return Ok(());
+    }
+    let problem = "a masked array has no values where it is masked; fill them with filled()";
+    Err(unsupported(py, problem.to_owned()))
 }
 
 /// Turns copied native-endian items into little-endian ones.
@@ -231,6 +276,14 @@ impl<'py> Bytes<'py> {
             )));
         }
         Ok(Self::Copied(Array::of(value)?.bytes().to_vec()))
+    }
+
+    /// As `bytes` of Python's, whatever it was.
+    pub(crate) fn into_python(self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Copied(bytes) => PyBytes::new(py, &bytes),
+        }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {

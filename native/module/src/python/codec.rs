@@ -34,7 +34,7 @@ impl ElementCodec {
         self.dtype.to_string()
     }
 
-    /// The scalar dtype (of vectors too), `"bytes"` or `"str"`.
+    /// The scalar dtype (of vectors too), `"bytes"`, `"str"` or the name of the format.
     #[getter]
     fn element(&self) -> &'static str {
         self.dtype.element()
@@ -86,8 +86,11 @@ impl ElementCodec {
         start: usize,
         stop: Option<usize>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let bytes = Bytes::of(data)?;
-        unpack::unpack(data.py(), &self.dtype, bytes.as_slice(), count, start, stop.unwrap_or(count))
+        let (py, bytes, stop) = (data.py(), Bytes::of(data)?, stop.unwrap_or(count));
+        match self.dtype {
+            Dtype::Value(format) => unpack::unpack_values(format, &bytes.into_python(py), count, start, stop),
+            _ => unpack::unpack(py, &self.dtype, bytes.as_slice(), count, start, stop),
+        }
     }
 
     /// The value of one element of a block.
@@ -97,8 +100,11 @@ impl ElementCodec {
         count: usize,
         index: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let bytes = Bytes::of(data)?;
-        unpack::unpack_one(data.py(), &self.dtype, bytes.as_slice(), count, index)
+        let (py, bytes) = (data.py(), Bytes::of(data)?);
+        match self.dtype {
+            Dtype::Value(format) => unpack::unpack_value(format, &bytes.into_python(py), count, index),
+            _ => unpack::unpack_one(py, &self.dtype, bytes.as_slice(), count, index),
+        }
     }
 
     /// A block of the elements `start..stop` of a block.
@@ -137,7 +143,14 @@ impl ElementCodec {
     /// Validate a block completely.
     fn check(&self, data: &Bound<'_, PyAny>, count: usize) -> PyResult<()> {
         let bytes = Bytes::of(data)?;
-        block::check(&self.dtype, bytes.as_slice(), count).map_err(|error| corrupt(&error))
+        block::check(&self.dtype, bytes.as_slice(), count).map_err(|error| corrupt(&error))?;
+        if let Dtype::Value(format) = self.dtype {
+            let source = bytes.into_python(data.py());
+            for index in 0..count {
+                unpack::unpack_value(format, &source, count, index)?;
+            }
+        }
+        Ok(())
     }
 
     /// The stream of a block's elements.

@@ -1,8 +1,10 @@
 //! The Python face: packing of columns and values, vector distances, the Python twins of the SQL functions.
 
+pub(crate) mod arrow;
 pub(crate) mod buffer;
 pub(crate) mod codec;
 pub(crate) mod column_buffer;
+pub(crate) mod data_packer;
 pub(crate) mod distance;
 pub(crate) mod errors;
 pub(crate) mod floats;

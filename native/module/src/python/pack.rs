@@ -2,16 +2,18 @@
 
 use kohakuvault_core::block::{Builder, MAX_BLOCK};
 use kohakuvault_core::dtype::{Dtype, Scalar};
+use kohakuvault_core::packing::MAX_DEPTH;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use super::buffer::{Array, Item, is_buffer, is_bytes_like, to_little_endian};
-use super::errors::{Place, block_error, type_name};
+use super::errors::{Place, at, block_error, type_name};
 use super::number::{Number, by_scalar, read};
+use super::packing::values;
 use super::sequence::{changed, to_list};
 use super::text::with_bytes;
-use super::vector::{append, normalise_bools, pack_any};
+use super::vector::{append, fill, normalise_bools, pack_any};
 
 /// A count of elements and their block.
 pub(crate) type Packed<'py> = (usize, Bound<'py, PyBytes>);
@@ -95,26 +97,37 @@ fn pack_fixed<'py>(
 ) -> PyResult<Vec<Packed<'py>>> {
     let mut items = list.iter();
     let mut index = 0;
-    let mut block = Vec::new();
+    let mut scratch = Vec::new();
     limits
         .counts(size, list.len())
         .map(|count| {
-            block.clear();
-            for _ in 0..count {
-                let item = items.next().ok_or_else(|| changed(list))?;
-                append_fixed(dtype, &item, Place::Element(index), &mut block)?;
-                index += 1;
-            }
-            Ok((count, PyBytes::new(list.py(), &block)))
+            let block = PyBytes::new_with(list.py(), count * size, |block| {
+                for cell in block.chunks_exact_mut(size) {
+                    let item = items.next().ok_or_else(|| changed(list))?;
+                    fill_fixed(dtype, &item, Place::Element(index), cell, &mut scratch)?;
+                    index += 1;
+                }
+                Ok(())
+            })?;
+            Ok((count, block))
         })
         .collect()
 }
 
-fn append_fixed(dtype: &Dtype, item: &Bound<'_, PyAny>, place: Place, block: &mut Vec<u8>) -> PyResult<()> {
+/// Writes an element to its place, which has zeros.
+fn fill_fixed(
+    dtype: &Dtype,
+    item: &Bound<'_, PyAny>,
+    place: Place,
+    cell: &mut [u8],
+    scratch: &mut Vec<u8>,
+) -> PyResult<()> {
     match dtype {
-        Dtype::FixedVector(scalar, shape) => append(*scalar, shape, item, place, block),
+        Dtype::FixedVector(scalar, shape) => fill(*scalar, shape, item, place, cell, scratch),
         _ => with_bytes(dtype, item, place, |bytes| {
-            block.extend_from_slice(bytes);
+            for (to, from) in cell.iter_mut().zip(bytes) {
+                *to = *from;
+            }
             Ok(())
         }),
     }
@@ -146,10 +159,17 @@ fn pack_variable<'py>(
     };
     let total = list.len();
     let mut items = list.iter();
+    let mut value = Vec::new();
     for index in 0..total {
         let item = items.next().ok_or_else(|| changed(list))?;
         let place = Place::Element(index);
         match dtype {
+            Dtype::Value(format) => {
+                value.clear();
+                values::append(*format, &item, MAX_DEPTH, &mut value)
+                    .map_err(|error| at(py, place, error))?;
+                add(&value, place)?;
+            }
             Dtype::AnyVector(scalar) => add(&pack_any(*scalar, &item, place)?, place)?,
             _ => with_bytes(dtype, &item, place, |bytes| add(bytes, place))?,
         }
@@ -245,6 +265,7 @@ pub(crate) fn pack_one<'py>(dtype: &Dtype, value: &Bound<'py, PyAny>) -> PyResul
             Ok(PyBytes::new(py, &element))
         }
         Dtype::AnyVector(scalar) => Ok(PyBytes::new(py, &pack_any(*scalar, value, Place::Only)?)),
+        Dtype::Value(format) => values::pack(*format, value, MAX_DEPTH),
         Dtype::Bytes(_) | Dtype::Str(..) => {
             with_bytes(dtype, value, Place::Only, |bytes| Ok(PyBytes::new(py, bytes)))
         }

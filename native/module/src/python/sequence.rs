@@ -1,13 +1,14 @@
 //! Sequences of values as lists.
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySequence, PyString, PyTuple};
 
 use super::buffer::is_buffer;
 use super::errors::{describe, type_name};
+use super::packing::errors::unsupported;
 
-/// The values to be packed as a list: itself, or a new one.
+/// The values to be packed as a list: itself, or a new one. What an iterator raises is passed on.
 pub(crate) fn to_list<'py>(values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     if let Ok(list) = values.cast::<PyList>() {
         return Ok(list.clone());
@@ -31,8 +32,9 @@ fn collect<'py>(values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     Ok(list)
 }
 
-fn not_a_sequence(values: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!("{} given; expected a sequence of values", describe(values)))
+#[cold]
+pub(crate) fn not_a_sequence(values: &Bound<'_, PyAny>) -> PyErr {
+    unsupported(values.py(), format!("{} given; expected a sequence of values", describe(values)))
 }
 
 /// One level of a nested sequence; `None` if the value is not a sequence.

@@ -87,9 +87,9 @@ fn check_length(
         return Ok(());
     }
     Err(PyValueError::new_err(format!(
-        "{place}{} is too long: {} bytes; dtype {dtype} holds {size}",
-        describe(value),
-        bytes.len()
+        "{place}Data too long: {} > {size} bytes of dtype {dtype}; {} given",
+        bytes.len(),
+        describe(value)
     )))
 }
 

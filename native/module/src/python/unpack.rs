@@ -1,15 +1,18 @@
 //! Blocks as lists of Python values.
 
 use kohakuvault_core::block::{Block, BlockError, Corrupt, Layout};
-use kohakuvault_core::dtype::{Dtype, Scalar};
-use kohakuvault_core::text::Encoding;
+use kohakuvault_core::dtype::{Dtype, Format, Scalar};
+use kohakuvault_core::text::{Encoding, Undecodable};
 use kohakuvault_core::vector;
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyList, PyString, PyTuple};
 
-use super::errors::{block_error, corrupt};
+use super::errors::{Place, at, block_error, corrupt};
 use super::number::{Bool, Number};
+use super::packing::{errors as packing, values};
 
 /// The elements `start..stop` of a block.
 pub(crate) fn unpack<'py>(
@@ -34,6 +37,39 @@ pub(crate) fn unpack<'py>(
     PyList::new(py, values)
 }
 
+/// The values `start..stop` of a block of a format's.
+pub(crate) fn unpack_values<'py>(
+    format: Format,
+    source: &Bound<'py, PyBytes>,
+    count: usize,
+    start: usize,
+    stop: usize,
+) -> PyResult<Bound<'py, PyList>> {
+    let py = source.py();
+    let block = Block::new(Layout::Variable, source.as_bytes(), count).map_err(|error| corrupt(&error))?;
+    // Checks the range, so that the list is no longer than the block has elements.
+    block.elements(start, stop).map_err(|error| block_error(&error))?;
+    let mut list = Vec::with_capacity(stop - start);
+    for index in start..stop {
+        let place = block.span(index).map_err(|error| block_error(&error))?;
+        let value = values::read(format, source, place);
+        list.push(value.map_err(|error| at(py, Place::Element(index), error))?);
+    }
+    PyList::new(py, list)
+}
+
+/// One value of a block of a format's.
+pub(crate) fn unpack_value<'py>(
+    format: Format,
+    source: &Bound<'py, PyBytes>,
+    count: usize,
+    index: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let block = Block::new(Layout::Variable, source.as_bytes(), count).map_err(|error| corrupt(&error))?;
+    let place = block.span(index).map_err(|error| block_error(&error))?;
+    values::read(format, source, place).map_err(|error| at(source.py(), Place::Element(index), error))
+}
+
 /// One element of a block.
 pub(crate) fn unpack_one<'py>(
     py: Python<'py>,
@@ -45,6 +81,14 @@ pub(crate) fn unpack_one<'py>(
     let block = Block::new(Layout::from(dtype), data, count).map_err(|error| corrupt(&error))?;
     let element = block.get(index).map_err(|error| block_error(&error))?;
     value(py, dtype, element).map_err(|problem| explain(py, index, problem))
+}
+
+/// One element without a block.
+pub(crate) fn element<'py>(py: Python<'py>, dtype: &Dtype, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    value(py, dtype, bytes).map_err(|problem| match problem {
+        Problem::Corrupt(problem) => packing::corrupt(py, problem),
+        Problem::Python(error) => error,
+    })
 }
 
 /// Why an element could not become a Python value.
@@ -69,8 +113,13 @@ fn explain(_: Python<'_>, index: usize, problem: Problem) -> PyErr {
     }
 }
 
+/// One element. Values of a format need the bytes object that they are in: they are read by `packing::values`.
 fn value<'py>(py: Python<'py>, dtype: &Dtype, element: &[u8]) -> Result<Bound<'py, PyAny>, Problem> {
     match dtype {
+        Dtype::Value(format) => {
+            let source = PyBytes::new(py, element);
+            Ok(values::read(*format, &source, 0..element.len())?)
+        }
         Dtype::Scalar(scalar) => number(py, *scalar, element),
         Dtype::Bytes(_) => Ok(PyBytes::new(py, element).into_any()),
         Dtype::Str(encoding, None) => text(py, *encoding, element),
@@ -90,8 +139,31 @@ fn value<'py>(py: Python<'py>, dtype: &Dtype, element: &[u8]) -> Result<Bound<'p
 }
 
 fn text<'py>(py: Python<'py>, encoding: Encoding, bytes: &[u8]) -> Result<Bound<'py, PyAny>, Problem> {
+    if encoding == Encoding::Utf8 || bytes.is_ascii() && encoding.unit() == 1 {
+        // Python checks it once more in any case, and reads ASCII fastest.
+        return match PyString::from_bytes(py, bytes) {
+            Ok(text) => Ok(text.into_any()),
+            Err(error) if error.is_instance_of::<PyUnicodeDecodeError>(py) => {
+                Err(Problem::Corrupt(Undecodable { encoding }.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    if encoding == Encoding::Latin1 {
+        return Ok(latin1(py, bytes)?.into_any());
+    }
     let text = encoding.decode(bytes).map_err(|error| Problem::Corrupt(error.to_string()))?;
     Ok(PyString::new(py, &text).into_any())
+}
+
+fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    let length = ffi::Py_ssize_t::try_from(bytes.len())?;
+    // SAFETY: so many readable bytes; the result is a new str, or NULL with an exception set.
+    let text = unsafe {
+        let text = ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, std::ptr::null());
+        Bound::from_owned_ptr_or_err(py, text)?
+    };
+    Ok(text.cast_into::<PyString>()?)
 }
 
 fn number<'py>(py: Python<'py>, scalar: Scalar, element: &[u8]) -> Result<Bound<'py, PyAny>, Problem> {
@@ -122,7 +194,8 @@ fn number<'py>(py: Python<'py>, scalar: Scalar, element: &[u8]) -> Result<Bound<
     })
 }
 
-fn numbers<'py>(py: Python<'py>, scalar: Scalar, bytes: &[u8]) -> PyResult<Bound<'py, PyList>> {
+/// Numbers that stand back to back.
+pub(crate) fn numbers<'py>(py: Python<'py>, scalar: Scalar, bytes: &[u8]) -> PyResult<Bound<'py, PyList>> {
     macro_rules! list {
         ($size:literal, $convert:expr) => {
             PyList::new(py, bytes.as_chunks::<$size>().0.iter().copied().map($convert))

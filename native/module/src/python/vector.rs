@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::buffer::{Array, Item, is_buffer, is_bytes_like, to_little_endian};
-use super::errors::{Place, describe, value_error};
+use super::errors::{Place, at, describe, value_error};
 use super::number::{Number, by_scalar, narrow, read};
 use super::sequence::{changed, nested};
 
@@ -37,7 +37,7 @@ pub(crate) fn append(
         return append_number(scalar, value, place, out);
     };
     if is_buffer(value) {
-        let array = Array::of(value)?;
+        let array = Array::of(value).map_err(|error| at(value.py(), place, error))?;
         if !array.holds_objects() {
             return append_array(scalar, shape, value, &array, place, out);
         }
@@ -113,6 +113,36 @@ pub(crate) fn append_array(
     convert(item, scalar, array.bytes(), place, out)
 }
 
+/// Writes the data of a vector of a known shape to where it belongs: memory of exactly its size.
+pub(crate) fn fill(
+    scalar: Scalar,
+    shape: &[usize],
+    value: &Bound<'_, PyAny>,
+    place: Place,
+    out: &mut [u8],
+    scratch: &mut Vec<u8>,
+) -> PyResult<()> {
+    if is_buffer(value) {
+        let array = Array::of(value).map_err(|error| at(value.py(), place, error))?;
+        let bytes = array.bytes();
+        if array.item() == Some(Item::Scalar(scalar)) && array.shape() == shape && bytes.len() == out.len() {
+            out.copy_from_slice(bytes);
+            to_little_endian(out, scalar.size());
+            if scalar == Scalar::Bool {
+                normalise_bools(out);
+            }
+            return Ok(());
+        }
+    }
+    scratch.clear();
+    append(scalar, shape, value, place, scratch)?;
+    debug_assert_eq!(scratch.len(), out.len());
+    for (to, from) in out.iter_mut().zip(scratch) {
+        *to = *from;
+    }
+    Ok(())
+}
+
 /// A bool in a foreign array is any byte that is not zero.
 pub(crate) fn normalise_bools(bytes: &mut [u8]) {
     for byte in bytes {
@@ -146,7 +176,7 @@ fn convert(item: Item, scalar: Scalar, items: &[u8], place: Place, out: &mut Vec
                 Some(Wide::Float(number)) => format!("{number:?}"),
                 None => "a value".to_owned(),
             };
-            PyOverflowError::new_err(format!("{place}{given} ({item}) is out of range for dtype {scalar}"))
+            PyOverflowError::new_err(format!("{place}{given} ({item}) cannot be held by dtype {scalar}"))
         })
     })
 }
@@ -177,7 +207,7 @@ fn widen(item: Item, bytes: &[u8]) -> Option<Wide> {
     })
 }
 
-/// Appends one number; `None` if it does not fit.
+/// Appends one number; `None` if it does not fit. Floats may be rounded, integers may not.
 fn write(number: Wide, scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {
     macro_rules! integer {
         ($kind:ty) => {
@@ -187,10 +217,19 @@ fn write(number: Wide, scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {
             }
         };
     }
-    #[allow(clippy::cast_precision_loss, reason = "a float dtype rounds integers, as it does for Python's")]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "what is lost is refused"
+    )]
     let float = || match number {
-        Wide::Int(number) => number as f64,
-        Wide::Float(number) => number,
+        Wide::Int(number) => {
+            let float = number as f64;
+            let exact = float as i128 == number
+                && (scalar == Scalar::F64 || f64::from(float as f32).to_bits() == float.to_bits());
+            exact.then_some(float)
+        }
+        Wide::Float(number) => Some(number),
     };
     match scalar {
         Scalar::I8 => integer!(i8),
@@ -201,8 +240,8 @@ fn write(number: Wide, scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {
         Scalar::U16 => integer!(u16),
         Scalar::U32 => integer!(u32),
         Scalar::U64 => integer!(u64),
-        Scalar::F32 => out.extend(narrow(float())?.to_le_bytes()),
-        Scalar::F64 => out.extend(float().to_le_bytes()),
+        Scalar::F32 => out.extend(narrow(float()?)?.to_le_bytes()),
+        Scalar::F64 => out.extend(float()?.to_le_bytes()),
         Scalar::Bool => return None,
     }
     Some(())
@@ -214,7 +253,7 @@ fn discover(scalar: Scalar, value: &Bound<'_, PyAny>, place: Place) -> PyResult<
     let mut value = value.clone();
     loop {
         if is_buffer(&value) {
-            let array = Array::of(&value)?;
+            let array = Array::of(&value).map_err(|error| at(value.py(), place, error))?;
             if !array.holds_objects() {
                 shape.extend_from_slice(array.shape());
                 return Ok(shape);

@@ -1,5 +1,7 @@
 //! CBOR as values.
 
+use std::ops::Range;
+
 use kohakuvault_core::packing::cbor::{Reader, Token};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
@@ -9,17 +11,33 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyString};
 use super::build::{Builder, Kind};
 use super::cbor_writer::{NEGATIVE_BIG_INT, POSITIVE_BIG_INT, SET};
 use super::errors::as_corrupt;
-use super::msgpack_reader::malformed;
+use super::msgpack_reader::{bytes_follow, malformed};
 use super::{keys, number};
 
 /// Reads the value that begins at `start` and takes all the rest of `source`.
 pub(super) fn read<'py>(source: &Bound<'py, PyBytes>, start: usize) -> PyResult<Bound<'py, PyAny>> {
-    read_value(source, start).map_err(|error| as_corrupt(source.py(), "CBOR", error))
+    let end = source.as_bytes().len();
+    match read_first(source, start..end)? {
+        (value, stop) if stop == end => Ok(value),
+        (_, stop) => Err(as_corrupt(source.py(), "CBOR", bytes_follow(end - stop))),
+    }
 }
 
-fn read_value<'py>(source: &Bound<'py, PyBytes>, start: usize) -> PyResult<Bound<'py, PyAny>> {
+/// Reads the value that a part of `source` begins with; also where it ends.
+pub(super) fn read_first<'py>(
+    source: &Bound<'py, PyBytes>,
+    place: Range<usize>,
+) -> PyResult<(Bound<'py, PyAny>, usize)> {
+    read_value(source, place).map_err(|error| as_corrupt(source.py(), "CBOR", error))
+}
+
+fn read_value<'py>(
+    source: &Bound<'py, PyBytes>,
+    place: Range<usize>,
+) -> PyResult<(Bound<'py, PyAny>, usize)> {
     let py = source.py();
-    let mut reader = Reader::new(source.as_bytes().get(start..).unwrap_or_default());
+    let stop = place.end;
+    let mut reader = Reader::new(source.as_bytes().get(place).unwrap_or_default());
     let mut builder = Builder::new(py);
     loop {
         let complete = match reader.next_token().map_err(malformed)? {
@@ -53,10 +71,7 @@ fn read_value<'py>(source: &Bound<'py, PyBytes>, start: usize) -> PyResult<Bound
         if let Some(value) = complete
             && let Some(outermost) = builder.add(value)?
         {
-            return match reader.remaining() {
-                0 => Ok(outermost),
-                rest => Err(PyValueError::new_err(format!("{rest} bytes follow the value"))),
-            };
+            return Ok((outermost, stop - reader.remaining()));
         }
     }
 }

@@ -13,8 +13,8 @@ macro_rules! imported {
     }) => {
         $(#[$about])*
         $visibility struct $name {
-            $($(pub(super) $class: Py<PyType>,)*)?
-            $($(pub(super) $object: Py<PyAny>,)*)?
+            $($(pub(crate) $class: Py<PyType>,)*)?
+            $($(pub(crate) $object: Py<PyAny>,)*)?
         }
 
         impl $name {
@@ -30,7 +30,7 @@ macro_rules! imported {
 
 imported! {
     /// What packing needs of Python beyond the built-in types.
-    pub(super) struct Classes {
+    pub(crate) struct Classes {
         classes {
             unsupported = "kohakuvault.errors"."UnsupportedType",
             invalid = "kohakuvault.errors"."InvalidArgument",
@@ -46,13 +46,16 @@ imported! {
             timezone = "datetime"."timezone",
             zone_info = "zoneinfo"."ZoneInfo",
             ndarray = "numpy"."ndarray",
+            masked_array = "numpy.ma"."MaskedArray",
             generic = "numpy"."generic",
         }
         objects {
             array_parts = "kohakuvault.array_payload"."parts",
             array_of = "kohakuvault.array_payload"."array_of",
-            json_dumps = "kohakuvault.json_payload"."dumps",
-            json_loads = "kohakuvault.json_payload"."loads",
+            numpy_dtype = "numpy"."dtype",
+            frombuffer = "numpy"."frombuffer",
+            compiled_schema = "kohakuvault.json_schema"."compiled",
+            json_loads = "json"."loads",
             cbor_tag = "kohakuvault.cbor_tags"."tag_of",
             cbor_untag = "kohakuvault.cbor_tags"."value_of",
             pickle_dumps = "pickle"."dumps",
@@ -62,6 +65,6 @@ imported! {
 }
 
 /// The classes; imported at the first call.
-pub(super) fn classes(py: Python<'_>) -> PyResult<&'static Classes> {
+pub(crate) fn classes(py: Python<'_>) -> PyResult<&'static Classes> {
     CLASSES.get_or_try_init(py, || Classes::import(py))
 }

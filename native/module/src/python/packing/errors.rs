@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use kohakuvault_core::packing::MAX_DEPTH;
 use kohakuvault_core::text::shorten;
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
@@ -23,17 +22,17 @@ fn raise(
 }
 
 #[cold]
-pub(super) fn unsupported(py: Python<'_>, message: String) -> PyErr {
+pub(crate) fn unsupported(py: Python<'_>, message: String) -> PyErr {
     raise(py, |classes| &classes.unsupported, message)
 }
 
 #[cold]
-pub(super) fn invalid(py: Python<'_>, message: String) -> PyErr {
+pub(crate) fn invalid(py: Python<'_>, message: String) -> PyErr {
     raise(py, |classes| &classes.invalid, message)
 }
 
 #[cold]
-pub(super) fn corrupt(py: Python<'_>, message: impl fmt::Display) -> PyErr {
+pub(crate) fn corrupt(py: Python<'_>, message: impl fmt::Display) -> PyErr {
     raise(py, |classes| &classes.corrupt, message.to_string())
 }
 
@@ -58,10 +57,10 @@ pub(super) fn as_corrupt(py: Python<'_>, what: &str, error: PyErr) -> PyErr {
 }
 
 #[cold]
-pub(super) fn too_deep(py: Python<'_>) -> PyErr {
+pub(super) fn too_deep(py: Python<'_>, max_depth: usize) -> PyErr {
     invalid(
         py,
-        format!("cannot pack: nested deeper than {MAX_DEPTH} levels, or a container that contains itself"),
+        format!("cannot pack: nested deeper than {max_depth} levels, or a container that contains itself"),
     )
 }
 

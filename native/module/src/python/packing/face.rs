@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use kohakuvault_core::packing::chunked::Chunked;
-use kohakuvault_core::packing::{json, tag};
-use pyo3::exceptions::{PyRuntimeError, PyUnicodeDecodeError};
+use kohakuvault_core::packing::tag;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -15,10 +15,7 @@ use super::classes::classes;
 use super::errors::{as_corrupt, corrupt, invalid, kind, refuse, short, surrogates, unsupported};
 use super::msgpack_writer::is_numpy_scalar;
 use super::walk::walk;
-use super::{cbor_reader, cbor_writer, msgpack_reader, msgpack_writer, number, pickle};
-
-/// JSON is parsed by Python's `json`, which recurses: 100 levels fit on every stack.
-const MAX_JSON_DEPTH: usize = 100;
+use super::{cbor_reader, cbor_writer, json, json_writer, msgpack_reader, msgpack_writer, number, pickle};
 
 /// Larger buffers are given back when a value is packed.
 const KEPT: usize = 1 << 16;
@@ -98,7 +95,7 @@ impl Target<'_> for Vec<u8> {
 }
 
 /// What is appended to the buffer, as bytes.
-fn collect(
+pub(super) fn collect(
     mut py: Python<'_>,
     write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>,
 ) -> PyResult<Bound<'_, PyBytes>> {
@@ -293,10 +290,10 @@ fn in_form<'py, T: Target<'py>>(
             out.push(tag::CBOR);
             walk(&mut cbor_writer::Writer { out }, value)
         }),
-        Form::Json => {
-            let text = classes(py)?.json_dumps.bind(py).call1((value, MAX_JSON_DEPTH))?;
-            target.tagged(tag::JSON, &[text.cast::<PyBytes>()?.as_bytes()])
-        }
+        Form::Json => whole(target, |out| {
+            out.push(tag::JSON);
+            json_writer::append(out, value)
+        }),
         Form::Pickle if allow_pickle => target.tagged(tag::PICKLE, &[pickle::dumps(value)?.as_bytes()]),
         Form::Pickle => Err(unsupported(
             py,
@@ -322,7 +319,7 @@ pub(crate) fn unpack<'py>(data: &Bound<'py, PyAny>, allow_pickle: bool) -> PyRes
     match first {
         tag::MSGPACK => msgpack_reader::read(source, 1, allow_pickle),
         tag::BYTES => Ok(PyBytes::new(py, payload).into_any()),
-        tag::TEXT => text(py, payload).map(Bound::into_any),
+        tag::TEXT => json::text(py, payload).map(Bound::into_any),
         tag::NONE if payload.is_empty() => Ok(py.None().into_bound(py)),
         tag::FALSE if payload.is_empty() => Ok(PyBool::new(py, false).to_owned().into_any()),
         tag::TRUE if payload.is_empty() => Ok(PyBool::new(py, true).to_owned().into_any()),
@@ -332,18 +329,7 @@ pub(crate) fn unpack<'py>(data: &Bound<'py, PyAny>, allow_pickle: bool) -> PyRes
             Err(_) => Err(wrong_length(py, first, payload)),
         },
         tag::CBOR => cbor_reader::read(source, 1),
-        tag::JSON => {
-            if json::depth(payload) > MAX_JSON_DEPTH {
-                return Err(corrupt(
-                    py,
-                    format!("stored JSON is nested deeper than {MAX_JSON_DEPTH} levels"),
-                ));
-            }
-            let loads = classes(py)?.json_loads.bind(py);
-            text(py, payload)
-                .and_then(|text| loads.call1((text,)))
-                .map_err(|error| as_corrupt(py, "JSON", error))
-        }
+        tag::JSON => json::loads(py, payload),
         tag::ARRAY | tag::SCALAR => array_of(source, 1..1 + payload.len(), first == tag::SCALAR)
             .map_err(|error| as_corrupt(py, "array", error)),
         tag::PICKLE => pickle::loads(py, payload, allow_pickle),
@@ -388,12 +374,6 @@ fn chunked<'py>(py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyAny>> 
             Err(corrupt(py, format!("stored value {payload:02x?} of tag 0d cannot be that of any chunks")))
         }
     }
-}
-
-fn text<'py>(py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    PyString::from_bytes(py, payload).map_err(|error| {
-        if error.is_instance_of::<PyUnicodeDecodeError>(py) { as_corrupt(py, "UTF-8", error) } else { error }
-    })
 }
 
 #[cold]

@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! face ── walk ── msgpack_writer, cbor_writer ── time, number, array     (packing)
+//! face ── json_writer
 //! face ── msgpack_reader, cbor_reader ── build ── time, number, array    (unpacking)
+//! face ── json
 //! ```
 //!
+//! `values` is the face for columns and `DataPacker`, whose dtypes name the format.
 //! `rows` and `kv_key` put keys and packed values into one buffer, for the SQL table `kv_rows`.
 //!
 //! Neither direction recurses over a value, so its depth costs no stack. `docs/format.md` has the bytes.
@@ -13,9 +16,11 @@ mod array;
 mod build;
 mod cbor_reader;
 mod cbor_writer;
-mod classes;
-mod errors;
+pub(crate) mod classes;
+pub(crate) mod errors;
 pub(crate) mod face;
+pub(crate) mod json;
+mod json_writer;
 mod keys;
 pub(crate) mod kv_key;
 mod msgpack_reader;
@@ -25,5 +30,6 @@ mod pickle;
 pub(crate) mod rows;
 pub(crate) mod scan;
 mod time;
+pub(crate) mod values;
 mod walk;
 pub(crate) mod write_buffer;

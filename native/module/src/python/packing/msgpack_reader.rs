@@ -1,5 +1,7 @@
 //! `MessagePack` as values.
 
+use std::ops::Range;
+
 use kohakuvault_core::packing::msgpack::{Reader, Token};
 use kohakuvault_core::packing::{Malformed, extension};
 use pyo3::IntoPyObjectExt;
@@ -13,12 +15,32 @@ use super::errors::as_corrupt;
 use super::{keys, number, pickle, time};
 
 /// Reads the value that begins at `start` and takes all the rest of `source`.
+#[inline]
 pub(super) fn read<'py>(
     source: &Bound<'py, PyBytes>,
     start: usize,
     allow_pickle: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    read_value(source, start, allow_pickle).map_err(|error| as_corrupt(source.py(), "MessagePack", error))
+    let end = source.as_bytes().len();
+    match read_first(source, start..end, allow_pickle)? {
+        (value, stop) if stop == end => Ok(value),
+        (_, stop) => Err(as_corrupt(source.py(), "MessagePack", bytes_follow(end - stop))),
+    }
+}
+
+/// Reads the value that a part of `source` begins with; also where it ends.
+#[inline]
+pub(super) fn read_first<'py>(
+    source: &Bound<'py, PyBytes>,
+    place: Range<usize>,
+    allow_pickle: bool,
+) -> PyResult<(Bound<'py, PyAny>, usize)> {
+    read_value(source, place, allow_pickle).map_err(|error| as_corrupt(source.py(), "MessagePack", error))
+}
+
+#[cold]
+pub(super) fn bytes_follow(count: usize) -> PyErr {
+    PyValueError::new_err(format!("{count} bytes follow the value"))
 }
 
 #[cold]
@@ -28,12 +50,12 @@ pub(super) fn malformed(error: Malformed) -> PyErr {
 
 fn read_value<'py>(
     source: &Bound<'py, PyBytes>,
-    start: usize,
+    place: Range<usize>,
     allow_pickle: bool,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<(Bound<'py, PyAny>, usize)> {
     let py = source.py();
-    let data = source.as_bytes();
-    let mut reader = Reader::new(data.get(start..).unwrap_or_default());
+    let stop = place.end;
+    let mut reader = Reader::new(source.as_bytes().get(place).unwrap_or_default());
     let mut builder = Builder::new(py);
     loop {
         let complete = match reader.next_token().map_err(malformed)? {
@@ -55,7 +77,7 @@ fn read_value<'py>(
             Token::Bytes(bytes) => Some(PyBytes::new(py, bytes).into_any()),
             Token::UInt(number) => Some(number.into_bound_py_any(py)?),
             Token::Extension(kind, payload) => {
-                let end = data.len() - reader.remaining();
+                let end = stop - reader.remaining();
                 match kind {
                     extension::ARRAY => Some(array_of(source, end - payload.len()..end, false)?),
                     extension::SCALAR => Some(array_of(source, end - payload.len()..end, true)?),
@@ -67,10 +89,7 @@ fn read_value<'py>(
         if let Some(value) = complete
             && let Some(outermost) = builder.add(value)?
         {
-            return match reader.remaining() {
-                0 => Ok(outermost),
-                rest => Err(PyValueError::new_err(format!("{rest} bytes follow the value"))),
-            };
+            return Ok((outermost, stop - reader.remaining()));
         }
     }
 }

@@ -42,7 +42,17 @@ pub(super) enum Written<'py> {
 }
 
 /// Writes a value.
+#[inline]
 pub(super) fn walk<E: Encoding>(out: &mut E, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    walk_within(out, value, MAX_DEPTH)
+}
+
+/// Writes a value that is nested at most so deep.
+pub(super) fn walk_within<E: Encoding>(
+    out: &mut E,
+    value: &Bound<'_, PyAny>,
+    max_depth: usize,
+) -> PyResult<()> {
     let Some(outermost) = Frame::of(begin(out, value, false)?, value) else { return Ok(()) };
     let mut frames = Vec::with_capacity(4);
     frames.push(outermost);
@@ -51,7 +61,7 @@ pub(super) fn walk<E: Encoding>(out: &mut E, value: &Bound<'_, PyAny>) -> PyResu
             None => {
                 frames.pop();
             }
-            Some(_) if frames.len() >= MAX_DEPTH => return Err(too_deep(value.py())),
+            Some(_) if frames.len() >= max_depth => return Err(too_deep(value.py(), max_depth)),
             Some(inner) => frames.push(inner),
         }
     }
@@ -239,19 +249,19 @@ fn sort(out: &mut Vec<u8>, starts: &[usize]) {
 }
 
 /// The entries of a dict, as many as its head says. (`PyO3`'s iterator panics where the dict is changed.)
-struct Entries {
+pub(super) struct Entries {
     position: ffi::Py_ssize_t,
     left: usize,
     count: usize,
 }
 
 impl Entries {
-    fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         Self { position: 0, left: count, count }
     }
 
     #[inline]
-    fn next<'py>(
+    pub(super) fn next<'py>(
         &mut self,
         dict: &Bound<'py, PyDict>,
     ) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
