@@ -233,7 +233,7 @@ class ColumnWriting(ColumnSearch):
         self._rewrite(lambda run: run[::-1])
 
     def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
-        """Sort the elements, which are read for it, as ``list.sort`` does. NaN comes last."""
+        """Sort the elements, which are read for it, as ``list.sort`` does. NaN counts as the greatest."""
 
         def ordered(run: Any) -> Any:
             if isinstance(run, np.ndarray) and key is None and run.ndim == 1:
