@@ -275,6 +275,45 @@ def test_other_buffers():
     assert DataPacker("bytes").pack_many([bytearray(b"a"), memoryview(b"b")]) == b"ab"
 
 
+class Tensor:
+    """What other packages have: no buffer, no numpy array, but one that it makes of itself."""
+
+    def __init__(self, values: object) -> None:
+        self.values = np.asarray(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def __iter__(self):
+        return iter(map(Tensor, self.values))
+
+    def __len__(self):
+        return len(self.values)
+
+
+def test_what_makes_an_array_of_itself():
+    assert DataPacker("f64").pack_many(Tensor([1.5, 2.5])) == DataPacker("f64").pack_many([1.5, 2.5])
+    vectors, anything = DataPacker("vec:f32:2"), DataPacker("vec:f32")
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    assert (
+        vectors.pack_many(Tensor(rows)) == vectors.pack_many([Tensor(row) for row in rows]) == vectors.pack_many(rows)
+    )
+    assert anything.pack(Tensor(rows)) == anything.pack(rows)
+    with pytest.raises(UnsupportedType, match="DoubleArray"):
+        anything.pack(pa.array([1.5, None]))  # would be an array with NaN
+    assert bytes(DataPacker("i64").from_array(Tensor([1, 2]))) == DataPacker("i64").pack_many([1, 2])
+    with pytest.raises(UnsupportedType):
+        DataPacker("i64").pack_many(Tensor([1.5]))
+
+
+def test_packed_data_is_the_memory_of_a_buffer_whatever_its_items_are():
+    packer = DataPacker("i64")
+    for kind in ("<i8", ">i8", ">f4", "V8", "u1"):
+        memory = np.frombuffer(packer.pack_many([1, 258]), kind)
+        assert packer.unpack(memory, 8) == 258
+        assert packer.unpack_many(memory) == packer.to_array(memory).tolist() == [1, 258]
+
+
 def test_arrays_are_converted_where_no_value_changes():
     assert DataPacker("i64").pack_many(np.array([1, 2], np.int8)) == DataPacker("i64").pack_many([1, 2])
     assert DataPacker("u8").pack_many(np.array([0, 255])) == b"\0\xff"
@@ -405,6 +444,9 @@ def test_other_arrow_arrays():
     assert DataPacker("f32").pack_many(pa.array(np.array([0.5], np.float16))) == DataPacker("f32").pack_many([0.5])
     assert DataPacker("str").pack_many(pa.array(["a", "bc"])) == b"abc"
     assert DataPacker("msgpack").pack_many(pa.array([{"a": 1}])) == DataPacker("msgpack").pack_many([{"a": 1}])
+    chunks = pa.chunked_array([[1, 2], [3]])
+    assert DataPacker("i64").pack_many(chunks) == DataPacker("i64").pack_many([1, 2, 3])
+    assert DataPacker("json").pack_many(pa.table({"a": chunks})) == b'{"a":1}{"a":2}{"a":3}'
     lists = pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.float32(), 2))
     vectors = DataPacker("vec:f32:2")
     assert vectors.pack_many(lists[1:]) == vectors.pack_many([[3, 4], [5, 6]])
@@ -419,6 +461,7 @@ def test_other_arrow_arrays():
         ("vec:f32:2", pa.array([[1, None]], pa.list_(pa.float32(), 2))),
         ("vec:f32:3", lists),
         ("str", pa.array(["a", None])),
+        ("f64", pa.chunked_array([[1.5, None]])),
     ]:
         with pytest.raises((InvalidArgument, UnsupportedType)):
             DataPacker(dtype).pack_many(values)

@@ -47,6 +47,11 @@ pub(crate) fn is_arrow(value: &Bound<'_, PyAny>) -> bool {
     value.hasattr(intern!(value.py(), "__arrow_c_array__")).unwrap_or(false)
 }
 
+/// Whether an object offers several Arrow arrays, one after the other.
+pub(crate) fn is_stream(value: &Bound<'_, PyAny>) -> bool {
+    value.hasattr(intern!(value.py(), "__arrow_c_stream__")).unwrap_or(false)
+}
+
 /// The numbers, or vectors of one size, of an Arrow array, copied; `None` for any other type.
 pub(crate) fn numbers<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Array<'py>>> {
     let py = value.py();

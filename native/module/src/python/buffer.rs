@@ -184,6 +184,20 @@ impl<'py> Array<'py> {
         Ok(Self { shape, item, items, format })
     }
 
+    /// The memory of any object that offers it, as bytes, whatever it holds.
+    pub(crate) fn memory(value: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let view = View::of(value)?;
+        let items = if view.is_contiguous() {
+            Items::View(view)
+        } else {
+            Items::Copy(PyMemoryView::from(value)?.call_method0("tobytes")?.cast_into::<PyBytes>()?)
+        };
+        let mut array =
+            Self { shape: vec![], item: Some(Item::Scalar(Scalar::U8)), items, format: CString::default() };
+        array.shape.push(array.bytes().len());
+        Ok(array)
+    }
+
     /// Items that were copied out of something else.
     pub(crate) fn from_copy(shape: Vec<usize>, item: Item, copy: Bound<'py, PyBytes>) -> Self {
         Self { shape, item: Some(item), items: Items::Copy(copy), format: CString::default() }
@@ -275,7 +289,7 @@ impl<'py> Bytes<'py> {
                 type_name(value)
             )));
         }
-        Ok(Self::Copied(Array::of(value)?.bytes().to_vec()))
+        Ok(Self::Copied(Array::memory(value)?.bytes().to_vec()))
     }
 
     /// As `bytes` of Python's, whatever it was.

@@ -1,11 +1,14 @@
 //! Sequences of values as lists.
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySequence, PyString, PyTuple};
 
+use super::arrow;
 use super::buffer::is_buffer;
 use super::errors::{describe, type_name};
+use super::packing::classes::classes;
 use super::packing::errors::unsupported;
 
 /// The values to be packed as a list: itself, or a new one. What an iterator raises is passed on.
@@ -52,7 +55,24 @@ pub(crate) fn nested<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'p
     if value.is_instance_of::<PySequence>() || is_buffer(value) && value.len().is_ok() {
         return collect(value).map(Some);
     }
-    Ok(None)
+    match as_array(value)? {
+        Some(array) if array.len().is_ok() => collect(&array).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The `numpy` array that an object without a buffer makes of itself, if it does.
+pub(crate) fn as_array<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = value.py();
+    // Of what is Arrow's the array would have NaN where there is nothing.
+    if is_buffer(value)
+        || !value.hasattr(intern!(py, "__array__"))?
+        || arrow::is_arrow(value)
+        || arrow::is_stream(value)
+    {
+        return Ok(None);
+    }
+    classes(py)?.asarray.bind(py).call1((value,)).map(Some)
 }
 
 /// Code that runs while we read a list (`__index__`, say) may have shortened it.

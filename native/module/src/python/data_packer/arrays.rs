@@ -10,6 +10,7 @@ use super::super::buffer::{Array, Item, is_bytes_like};
 use super::super::errors::{describe, type_name};
 use super::super::packing::classes::classes;
 use super::super::packing::errors::{corrupt, unsupported};
+use super::super::sequence::as_array;
 use super::input::array_of;
 use super::layout::{Layout, TYPE_SIZE};
 use super::read::damaged;
@@ -26,7 +27,7 @@ pub(super) fn to_array<'py>(
     let (Some((scalar, shape)), Some(size)) = (layout.numbers(), layout.size) else {
         return Err(no_numbers(py, layout));
     };
-    let source = Array::of(data)?;
+    let source = Array::memory(data)?;
     if !source.is_view() {
         return Err(unsupported(
             py,
@@ -105,6 +106,8 @@ fn check(py: Python<'_>, layout: &Layout, scalar: Scalar, elements: &[u8], size:
 pub(super) fn from_array<'py>(layout: &Layout, values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = values.py();
     let Some((scalar, shape)) = layout.numbers() else { return Err(no_numbers(py, layout)) };
+    let own = as_array(values)?;
+    let values = own.as_ref().unwrap_or(values);
     let Some(array) = array_of(values)? else {
         return Err(unsupported(
             py,

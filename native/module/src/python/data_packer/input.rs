@@ -7,7 +7,7 @@ use pyo3::types::{PyList, PyString};
 use super::super::arrow;
 use super::super::buffer::{Array, is_buffer};
 use super::super::errors::ours;
-use super::super::sequence::{not_a_sequence, to_list};
+use super::super::sequence::{as_array, not_a_sequence, to_list};
 use super::layout::Layout;
 
 pub(super) enum Input<'py> {
@@ -30,7 +30,9 @@ impl<'py> Input<'py> {
         {
             return Ok(Self::Array(array));
         }
-        if arrow::is_arrow(values) && values.hasattr(intern!(values.py(), "to_pylist"))? {
+        if (arrow::is_arrow(values) || arrow::is_stream(values))
+            && values.hasattr(intern!(values.py(), "to_pylist"))?
+        {
             return to_list(&values.call_method0(intern!(values.py(), "to_pylist"))?).map(Self::List);
         }
         to_list(values).map(Self::List)
@@ -43,5 +45,12 @@ pub(super) fn array_of<'py>(values: &Bound<'py, PyAny>) -> PyResult<Option<Array
         let array = Array::of(values)?;
         return Ok((!array.holds_objects()).then_some(array));
     }
-    if arrow::is_arrow(values) { arrow::numbers(values) } else { Ok(None) }
+    if arrow::is_arrow(values) {
+        return arrow::numbers(values);
+    }
+    // Series and tensors of other packages.
+    match as_array(values)? {
+        Some(array) => array_of(&array),
+        None => Ok(None),
+    }
 }

@@ -34,7 +34,7 @@ impl<'py> Source<'py> {
                 format!("{} given; expected bytes or another buffer", type_name(data)),
             ));
         }
-        let array = Array::of(data)?;
+        let array = Array::memory(data)?;
         let all = array.bytes();
         let part = part(py, all.len(), offset, length)?;
         let bytes = PyBytes::new(py, all.get(part).unwrap_or_default());

@@ -53,6 +53,7 @@ imported! {
             array_parts = "kohakuvault.array_payload"."parts",
             array_of = "kohakuvault.array_payload"."array_of",
             numpy_dtype = "numpy"."dtype",
+            asarray = "numpy"."asarray",
             frombuffer = "numpy"."frombuffer",
             compiled_schema = "kohakuvault.json_schema"."compiled",
             json_loads = "json"."loads",
