@@ -515,6 +515,48 @@ class WriteBuffer:
         """Memory that they take."""
 
 @final
+class ColumnBuffer:
+    """Elements that wait to be appended to columns, packed. Sizes are bytes of packed elements.
+
+    In a forked child an instance of the parent holds and takes nothing.
+    """
+
+    def __new__(cls) -> ColumnBuffer: ...
+    def admit(self, limit: int, own: list[tuple[int, int]] = ..., /) -> None:
+        """Say how large :meth:`ColumnSlot.append` may make it, in general and for columns by id; nothing at first."""
+
+    def slot(self, column_id: int, dtype: str, /) -> ColumnSlot:
+        """What takes the elements of a column. Raises ``ValueError`` if there is no such dtype."""
+
+    def streams(self) -> list[tuple[int, int, builtins.bytes]]:
+        """What waits for each column, in the order of their ids: id, count, and a stream of the elements."""
+
+    def clear(self) -> int:
+        """Forget every element; return how many bytes they had."""
+
+    @property
+    def entries(self) -> int:
+        """How many elements there are."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory that they take."""
+
+@final
+class ColumnSlot:
+    """What takes the elements of one column, made by :meth:`ColumnBuffer.slot`."""
+
+    def append(self, value: Any, /) -> bool:
+        """Add an element; return False, changing nothing, if nothing waits, beyond the limit, or for a wrong value."""
+
+    def insert(self, count: int, stream: builtins.bytes, limit: int, /) -> bool:
+        """Add ``count`` elements, packed as a stream; return False, changing nothing, if it would exceed ``limit``."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that wait for this column."""
+
+@final
 class PageScan:
     """Keys, values or both of a query's rows, collected by the SQL function ``kv_collect`` and taken page by page.
 
@@ -572,23 +614,37 @@ def unpack_cbor(data: Buffer) -> Any:
     """Return the value that :func:`pack_cbor`, or any CBOR writer, made ``data`` from."""
 
 @final
-class ReadCache:
-    """Packed values by key, kept while the WAL index of an SQLite database has not changed.
+class Watch:
+    """Marks of the state of an SQLite database, which every commit by any process makes void.
 
-    Keys are exactly ``str``, ``bytes`` or ``int``, kept apart; nothing is known of others. The database is that of
-    the connection that runs ``SELECT kv_wal_index(token)``, an SQL function that gives NULL, or the reason why what is
-    read there cannot be kept. That connection must be closed next: the cache keeps it open where only SQLite
-    can reach it. ``native/module/src/sqlite/wal_index.rs`` explains it all.
+    The database is that of the connection that runs ``SELECT kv_wal_index(token)``, an SQL function that gives NULL, or
+    the reason why what is read there cannot be kept. That connection must be closed next: the watch keeps it open where
+    only SQLite can reach it. ``native/module/src/sqlite/wal_index.rs`` explains it all.
 
-    In a forked child an instance of the parent knows nothing and keeps nothing.
+    In a forked child an instance of the parent gives no marks.
     """
 
-    def __new__(cls, capacity: int) -> ReadCache: ...
+    def __new__(cls) -> Watch: ...
     @property
     def token(self) -> int: ...
     def attach(self) -> bool:
         """Take over what ``kv_wal_index`` has found; whether it has found anything."""
 
+    def mark(self) -> int:
+        """A mark to be made before the database is read: larger after each commit; 0 for none."""
+
+    def close(self) -> None:
+        """Let the connection go, which caches keep too; from then on there are no marks. Closing twice is harmless."""
+
+@final
+class ReadCache:
+    """Packed values by key, kept while nothing is committed to the database of a watch, which has to be attached.
+
+    Keys are exactly ``str``, ``bytes`` or ``int``, kept apart; nothing is known of others. In a forked child an
+    instance of the parent knows nothing and keeps nothing.
+    """
+
+    def __new__(cls, capacity: int, watch: Watch) -> ReadCache: ...
     def get(self, key: Any, /) -> builtins.bytes | None:
         """The packed value; ``b""`` if there is certainly none; None if it is not known."""
 
@@ -625,3 +681,64 @@ class ReadCache:
 
     @property
     def entries(self) -> int: ...
+
+@final
+class RunCache:
+    """Runs of the elements of columns as arrays, kept while nothing is committed to the database of a watch.
+
+    The watch has to be attached. In a forked child an instance of the parent knows nothing and keeps nothing.
+    """
+
+    def __new__(cls, capacity: int, watch: Watch) -> RunCache: ...
+    def of(self, column_id: int, per_run: int, /) -> ColumnRuns:
+        """The runs of one column, each of so many elements, from a multiple of as many on."""
+
+    def mark(self) -> int:
+        """A mark to be made before the database is read; 0 if nothing can be kept."""
+
+    def clear(self) -> None:
+        """Forget every run."""
+
+    def close(self) -> None:
+        """Forget everything and let the connection go; from then on nothing is kept. Closing twice is harmless."""
+
+    @property
+    def hits(self) -> int: ...
+    @property
+    def misses(self) -> int: ...
+    @property
+    def bytes(self) -> int:
+        """Memory that the runs take, about."""
+
+    @property
+    def entries(self) -> int: ...
+
+@final
+class ColumnRuns:
+    """The runs of one column, made by :meth:`RunCache.of`."""
+
+    @property
+    def per_run(self) -> int: ...
+    def view(self, start: Any = None, stop: Any = None, /) -> numpy.ndarray[Any, Any] | None:
+        """A view of the elements that a slice means, if one run has all of them; None otherwise."""
+
+    def item(self, index: int, /) -> Any:
+        """One element of an array of one dimension as a Python value; None if no run has it."""
+
+    def mark(self) -> int:
+        """The mark of the cache, as it is now."""
+
+    def length(self) -> int | None:
+        """The number of elements, if it is known."""
+
+    def put_length(self, length: int, mark: int, /) -> None:
+        """Keep the number of elements, which was read after ``mark``, unless anything has been committed since."""
+
+    def run(self, number: int, /) -> numpy.ndarray[Any, Any] | None:
+        """The array of a run that is kept."""
+
+    def notice(self, number: int, /) -> bool:
+        """Remember that a run was asked for; whether it was before."""
+
+    def put(self, number: int, array: numpy.ndarray[Any, Any], mark: int, /) -> bool:
+        """Keep the array of a run, read-only and read after ``mark``; return False if anything was committed since."""

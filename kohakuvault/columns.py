@@ -11,12 +11,15 @@ from sqlalchemy import Table
 from .binding import Bind, Binding
 from .column.aggregates import ColumnAggregates
 from .column.blocks import Blocks
+from .column.caching import ColumnCaching
 from .column.elements import elements_of
 from .column.form import BLOCK_BYTES, Form
 from .column.options import chosen_form, refuse_unknown
+from .column.read_cache import ColumnReadCache
 from .column.statements import block_statements
+from .column.vault_caching import ColumnVaultCaching
+from .column.write_cache import write_cache_of
 from .column.writing import ColumnWriting
-from .container import Container
 from .errors import CorruptValue, InvalidArgument, KohakuVaultError, NotFound
 from .orm.tables import Block, ColumnRecord, Payload, table_of
 from .schema import check_name, open_tables
@@ -29,7 +32,7 @@ _TABLES = [table_of(ColumnRecord), table_of(Block), table_of(Payload)]
 _HEAD = 6
 
 
-class ColumnVault(Container, Mapping[str, "Column"]):
+class ColumnVault(ColumnVaultCaching, Mapping[str, "Column"]):
     """Named columns: typed lists of any length.
 
     Parameters
@@ -42,11 +45,21 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         The ``block_bytes`` of columns that are made without; see :meth:`create_column`.
     read_only
         Refuse every write, and open a file that cannot be written to.
+    read_cache
+        Bytes of memory in which elements of numbers and of vectors of one shape are kept as arrays, until anything in
+        the database changes. Only SQLite files can have that; see
+        :class:`~kohakuvault.column.read_cache.ColumnReadCache`, and its ``reason``.
+
+    Attributes
+    ----------
+    read_cache
+        The :class:`~kohakuvault.column.read_cache.ColumnReadCache`, or None.
 
     Notes
     -----
     Making and removing: ``create_column``, ``ensure``, ``rename_column``, ``delete_column``.
     Finding: ``cv[name]``, ``in``, ``len``, iteration over the names, ``list_columns``.
+    Writing many at a time: ``cache``, ``enable_cache``, ``disable_cache``, ``flush_cache``, ``lock_cache``.
     As rows: ``entity``, the mapped class of the columns' records.
 
     Thread-safe. Several processes may append to one column; nothing is lost.
@@ -69,19 +82,33 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         create: bool = True,
         block_bytes: int | None = None,
         read_only: bool = False,
+        read_cache: int | None = None,
         **unknown: Any,
     ) -> None:
-        refuse_unknown("ColumnVault", "create, block_bytes and read_only", unknown)
+        refuse_unknown("ColumnVault", "create, block_bytes, read_only and read_cache", unknown)
         if block_bytes is not None:
             chosen_form("i64", block_bytes, None, False)
         self._block_bytes = block_bytes
         self._create = create and not read_only
         self._columns: weakref.WeakValueDictionary[int, Column] = weakref.WeakValueDictionary()
+        self._enabled_columns = set()
         super().__init__(bind, read_only=read_only)
+        self._writes = write_cache_of(self.binding)
         self._open(self.binding)
+        self.read_cache: ColumnReadCache | None = None
+        if read_cache is not None:
+            self.read_cache = ColumnReadCache(self.binding, read_cache)
+        self._cache = self.read_cache if self.read_cache is not None and self.read_cache.reason is None else None
 
     def __repr__(self) -> str:
         return f"<ColumnVault {self._where()}>"
+
+    def close(self) -> None:
+        """Let the database go, after writing what waits; see :meth:`Container.close`."""
+        super().close()
+        if self.read_cache is not None:
+            self.read_cache.close()
+            self.read_cache = self._cache = None
 
     def _tables(self) -> Sequence[Table]:
         return _TABLES
@@ -255,7 +282,7 @@ class ColumnVault(Container, Mapping[str, "Column"]):
         return self._handle(name, row[0], form)
 
 
-class Column(ColumnWriting, ColumnAggregates, MutableSequence[Any]):
+class Column(ColumnWriting, ColumnAggregates, ColumnCaching, MutableSequence[Any]):
     """One column: a list whose elements are packed in the database and never loaded as a whole.
 
     Made by :meth:`ColumnVault.create_column` and found by ``vault[name]``.
@@ -270,6 +297,7 @@ class Column(ColumnWriting, ColumnAggregates, MutableSequence[Any]):
     Adding: ``append``, ``extend``, ``+=``, ``insert``.
     Changing: ``col[i] = value``, ``col[a:b] = values``, ``col[[3, 1]] = values``, ``del``, ``pop``, ``remove``,
     ``reverse``, ``sort``, ``clear``.
+    Writing many at a time: ``cache``, ``enable_cache``, ``disable_cache``, ``flush_cache``.
 
     ``col[i]`` is a Python value; of a vector column an array. ``col[a:b]`` is a list; of a column of
     vectors of one shape an array of shape ``(n, *shape)``. What is read is a copy.

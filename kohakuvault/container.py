@@ -75,6 +75,22 @@ class Container:
         """
         return self.binding.transaction()
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Return a context in which all that this thread reads is of one state, whatever others commit meanwhile.
+
+        Of every container with the same bind. Reading is also faster in it: twice, on SQLite files. Writing is
+        refused. The state is kept by a read transaction, so a long one keeps SQLite's WAL file from being reused.
+        Bound to a Session on PostgreSQL it needs a transaction at REPEATABLE READ.
+
+        >>> from kohakuvault import KVault
+        >>> kv = KVault(":memory:")
+        >>> kv["a"] = kv["b"] = 1
+        >>> with kv.snapshot():
+        ...     kv["a"], kv["b"]
+        (1, 1)
+        """
+        return self._settled.snapshot()
+
     def optimize(self) -> None:
         """Make the database compact, and renew what its query planner knows.
 

@@ -6,7 +6,6 @@ Its parts are in :mod:`kohakuvault.kv`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from contextlib import AbstractContextManager
 from itertools import chain, islice
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -158,20 +157,5 @@ class KVault(KVOrder, KVFiles, KVCaching, KVCare, MutableMapping[Any, Any]):
 
     def __ror__(self, other: Any) -> dict[Any, Any]:
         return dict(other) | self.copy() if isinstance(other, Mapping) else NotImplemented
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """Return a context in which all that this thread reads is of one state, whatever others commit meanwhile.
-
-        Of every container with the same bind. Reading is also faster in it: twice, on SQLite files. Writing is
-        refused. The state is kept by a read transaction, so a long one keeps SQLite's WAL file from being reused.
-        Bound to a Session on PostgreSQL it needs a transaction at REPEATABLE READ.
-
-        >>> kv = KVault(":memory:")
-        >>> kv["a"] = kv["b"] = 1
-        >>> with kv.snapshot():
-        ...     kv["a"], kv["b"]
-        (1, 1)
-        """
-        return self._settled.snapshot()
 
     memoize = memoize

@@ -166,6 +166,11 @@ def _check_record(name: str, record: Any, kind: str, options: dict[str, Any]) ->
             f"table {name!r} has format version {record.version} and this release knows up to {VERSIONS[kind]}: "
             "install a newer kohakuvault"
         )
+    if record.version < VERSIONS[kind]:
+        raise SchemaMismatch(
+            f"table {name!r} has format version {record.version}, which only development versions wrote, and this "
+            f"release reads {VERSIONS[kind]}: read it with the version that wrote it, and write it to a new database"
+        )
     for option, value in options.items():
         made_with = record.options.get(option, value)
         if made_with != value:

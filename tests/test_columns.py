@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -509,9 +510,14 @@ def apply(target, name, i, j, step, values, convert):
     return None
 
 
-@pytest.fixture(scope="module")
-def vault() -> ColumnVault:
-    return ColumnVault(":memory:")
+@pytest.fixture(scope="module", params=["", "cache", "read_cache", "cache+read_cache"])
+def vault(request, tmp_path_factory) -> Iterator[ColumnVault]:
+    ways = request.param.split("+")
+    path = tmp_path_factory.mktemp("columns") / "a.db"
+    with ColumnVault(path, read_cache=1 << 20) if "read_cache" in ways else ColumnVault(":memory:") as vault:
+        if "cache" in ways:
+            vault.enable_cache(flush_threshold=200)
+        yield vault
 
 
 @pytest.mark.parametrize(("name", "convert"), [("i64", int), ("str", lambda n: "x" * (abs(n) * 5))])

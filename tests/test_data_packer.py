@@ -500,7 +500,7 @@ REFUSED = [
     ("str:4:utf8", "a\0", InvalidArgument, "NUL"),
     ("str:ascii", "é", InvalidArgument, "non-ASCII"),
     ("str:latin1", "€", InvalidArgument, "outside Latin1 range"),
-    ("msgpack", object(), UnsupportedType, "cannot store"),
+    ("msgpack", object, UnsupportedType, "cannot store"),
     ("cbor", (1,), UnsupportedType, "as CBOR"),
     ("json", {1: 2}, UnsupportedType, "keys are str"),
     ("json", float("nan"), UnsupportedType, "finite"),

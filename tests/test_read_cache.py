@@ -602,9 +602,9 @@ def test_it_is_off_with_exclusive_locking(path, private):
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("UPDATE kv SET value = value")
     assert Path(f"{path}-shm").exists() is not private
-    native = _native.ReadCache(SIZE)
-    assert ask(connection, native) == "its locking_mode is exclusive, not normal"
-    assert not native.attach()
+    watch = _native.Watch()
+    assert ask(connection, watch) == "its locking_mode is exclusive, not normal"
+    assert not watch.attach()
     connection.close()
 
 
@@ -674,8 +674,8 @@ def opened(path):
     return lambda: plain_with_functions(path)
 
 
-def ask(connection, native):
-    return connection.execute("SELECT kv_wal_index(?)", (native.token,)).fetchall()[0][0]
+def ask(connection, watch):
+    return connection.execute("SELECT kv_wal_index(?)", (watch.token,)).fetchall()[0][0]
 
 
 def open_files(path):
@@ -691,14 +691,15 @@ def open_files(path):
 
 
 def test_the_header_can_be_looked_at_after_the_connection_was_closed(opened, path):
-    native = _native.ReadCache(SIZE)
+    watch = _native.Watch()
     connection = opened()
     connection.execute("SELECT * FROM kv").fetchall()
-    assert ask(connection, native) is None
+    assert ask(connection, watch) is None
     connection.close()
     del connection
     gc.collect()
-    assert native.attach()
+    assert watch.attach()
+    native = _native.ReadCache(SIZE, watch)
     plain = sqlite3.connect(path, isolation_level=None)
     for n in range(50):
         mark = native.mark()
@@ -804,7 +805,7 @@ def test_only_a_token_that_is_waited_for_is_accepted(opened, token):
 
 def test_a_token_ends_with_its_cache(opened):
     connection = opened()
-    taken, closed, forgotten = (_native.ReadCache(SIZE) for _ in range(3))
+    taken, closed, forgotten = (_native.Watch() for _ in range(3))
     assert ask(connection, taken) is None
     assert taken.attach()
     closed.close()
@@ -819,18 +820,19 @@ def test_a_token_ends_with_its_cache(opened):
 
 def test_views_and_triggers_cannot_call_the_function(opened):
     connection = opened()
-    native = _native.ReadCache(SIZE)
-    connection.execute(f"CREATE VIEW trap AS SELECT kv_wal_index({native.token})")
+    watch = _native.Watch()
+    connection.execute(f"CREATE VIEW trap AS SELECT kv_wal_index({watch.token})")
     with pytest.raises(sqlite3.OperationalError, match="unsafe use"):
         connection.execute("SELECT * FROM trap").fetchall()
-    assert not native.attach()
+    assert not watch.attach()
     connection.close()
 
 
 def test_a_cache_without_a_connection_keeps_nothing():
-    native = _native.ReadCache(SIZE)
-    assert not native.attach()
-    assert native.mark() == 0
+    watch = _native.Watch()
+    native = _native.ReadCache(SIZE, watch)
+    assert not watch.attach()
+    assert native.mark() == watch.mark() == 0
     native.put("a", b"\1", None, 0)
     assert native.get("a") is None
     native.close()

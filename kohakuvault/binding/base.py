@@ -25,7 +25,7 @@ _provisional: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 class Waits(Protocol):
-    """Writes that wait in memory; see :mod:`kohakuvault.kv.write_cache`."""
+    """Writes that wait in memory; see :mod:`kohakuvault.caching.writes`."""
 
     def flush(self, binding: Any) -> int:
         """Write them in a transaction of their own."""

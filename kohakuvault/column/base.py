@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from .._native import ColumnRuns
 from ..binding import Binding
 from ..lending import DriverCursor
+from ..statements import Statement
 from .blocks import Blocks
 from .form import Form
 from .statements import block_statements
 
 if TYPE_CHECKING:
     from ..columns import ColumnVault
+    from .read_cache import ColumnReadCache
 
 __all__ = ["ColumnBase"]
 
@@ -33,8 +38,14 @@ class ColumnBase:
         self._elements = form.elements
         # Bytes of an element, where it can be read and written in the stored bytes.
         self._size = form.direct_size
+        # What is kept of the elements, from the first read of a vault with a read cache on.
+        self._runs: ColumnRuns | None = None
+        # Takes an element that can wait without ado, and returns whether it did; None while that is not known.
+        self._put: Callable[[Any], bool] | None = None
         # Elements below it were in blocks when it was last seen, others in the tail: where to look first.
         self._sealed = 0
+        for name in ("_element", "_tail_element", "_piece"):
+            self.__dict__.pop(name, None)
 
     @property
     def dtype(self) -> str:
@@ -54,17 +65,47 @@ class ColumnBase:
     @property
     def _settled(self) -> Binding:
         """The binding, after what waits in memory was written."""
-        binding = self._vault._binding
+        vault = self._vault
+        binding = vault._binding
         if binding is None or self._epoch != binding.epoch:
             binding = self.binding
-        if binding.caches:
+        if vault._writes.waiting:
             binding.settle()
         return binding
+
+    @property
+    def _cached(self) -> ColumnReadCache | None:
+        """The read cache, where what this thread reads now is that of the last commit."""
+        vault = self._vault
+        cache, binding = vault._cache, vault._binding
+        if cache is None or binding is None or self._epoch != binding.epoch:
+            return None
+        return None if vault._writes.waiting or binding.holds_transaction else cache
+
+    @cached_property
+    def _element(self) -> Statement:
+        assert self._size is not None
+        return self._sql.element(self._size)
+
+    @cached_property
+    def _tail_element(self) -> Statement:
+        assert self._size is not None
+        return self._sql.tail_element(self._size)
+
+    @cached_property
+    def _piece(self) -> Statement:
+        assert self._size is not None
+        return self._sql.piece(self._size)
 
     def _blocks(self, cursor: DriverCursor) -> Blocks:
         return Blocks(cursor, self._sql, self._id, self._form)
 
     def __len__(self) -> int:
+        if self._runs is not None and self._cached is not None and (length := self._runs.length()) is not None:
+            return length
+        return self._length()
+
+    def _length(self) -> int:
         with self._settled.reading() as cursor:
             return self._blocks(cursor).length()
 

@@ -172,6 +172,17 @@ class Blocks:
             first.append(packed.pop(0))
         self._write_end(head, head.sealed, [*self._joined(first, LARGEST_BLOCK), *packed])
 
+    def append_stream(self, count: int, stream: bytes) -> None:
+        """Add ``count`` elements, packed as the tail has them, at the end."""
+        room = self._block_bytes - len(stream)
+        if self._form.is_plain and room >= 0 and self._cursor.run(self._sql.append, count, stream, self._id, room):
+            return
+        head = self.lock()
+        tail = self._tail_run(head.sealed, head.length, head.tail)
+        with reading_blocks:
+            added = self._codec.from_stream(stream)
+        self._write_end(head, head.sealed, self._joined([self._as_part(tail), added], self._block_bytes))
+
     def overwrite(self, head: Head, index: int, packed: bytes) -> None:
         """Replace element ``index``, which exists, where elements are stored as they are."""
         size = self._form.direct_size
@@ -197,24 +208,34 @@ class Blocks:
         while done < len(places):
             run = self.runs(places[done], places[done] + 1)[-1]
             end = bisect_left(places, run.end, done)
-            packed = self._packed(values[done:end])
-            parts: list[Packed] = []
-            kept = run.start
-            given = [(part, place) for part in packed for place in range(part[0])]
-            for place, ((count, data), number) in zip(places[done:end], given, strict=True):
-                with reading_blocks:
-                    parts += [
-                        (place - kept, self._codec.slice(run.data, run.count, kept - run.start, place - run.start)),
-                        (1, self._codec.slice(data, count, number, number + 1)),
-                    ]
-                kept = place + 1
-            parts.append(self._behind(run, kept))
+            offsets = [place - run.start for place in places[done:end]]
+            parts = self._scattered(run, offsets, self._packed(values[done:end]))
             if run.id is None:
                 self._write_end(head, head.sealed, self._joined(parts, self._block_bytes))
             else:
                 self._replace(head, [run], self._joined(parts, self._even(parts)))
             head = self.lock()
             done = end
+
+    def _scattered(self, run: Run, offsets: Sequence[int], packed: Sequence[Packed]) -> list[Packed]:
+        """Return the elements of ``run``, with those of ``packed`` in the places of those at ``offsets``."""
+        size = self._elements.item_size
+        if size is not None:
+            data = bytearray(run.data)
+            cells = np.frombuffer(data, np.uint8).reshape(run.count, size)
+            cells[offsets] = np.frombuffer(b"".join(part for _, part in packed), np.uint8).reshape(-1, size)
+            return [(run.count, data)]
+        parts: list[Packed] = []
+        kept = 0
+        given = [(part, place) for part in packed for place in range(part[0])]
+        for offset, ((count, data), place) in zip(offsets, given, strict=True):
+            with reading_blocks:
+                parts += [
+                    (offset - kept, self._codec.slice(run.data, run.count, kept, offset)),
+                    (1, self._codec.slice(data, count, place, place + 1)),
+                ]
+            kept = offset + 1
+        return [*parts, self._behind(run, run.start + kept)]
 
     def splice(self, head: Head, start: int, stop: int, values: Any) -> None:
         """Replace the elements ``start`` to ``stop`` by ``values``, which ``Elements.collect`` returned."""

@@ -115,17 +115,21 @@ class Elements:
     def unpack(self, parts: Sequence[Part]) -> Any:
         """Return the elements of ``parts``, one after the other."""
         values: list[Any] = []
-        with reading_blocks:
+        try:
             if len(parts) == 1:
                 return self.codec.unpack(*parts[0])
             for data, count, start, stop in parts:
                 values += self.codec.unpack(data, count, start, stop)
+        except _UNREADABLE as error:
+            raise _corrupt(error) from error
         return values
 
     def unpack_one(self, data: bytes, count: int, index: int) -> Any:
         """Return element ``index`` of a block."""
-        with reading_blocks:
+        try:
             return self.codec.unpack_one(data, count, index)
+        except _UNREADABLE as error:
+            raise _corrupt(error) from error
 
     def unpack_packable(self, parts: Sequence[Part]) -> Any:
         """Return the elements of ``parts`` as what is unpacked, and packed again, soonest."""
@@ -274,6 +278,13 @@ class _PackingErrors:
             raise InvalidArgument(str(error)) from error
 
 
+_UNREADABLE = (CorruptBlock, TypeError, IndexError, OverflowError)
+
+
+def _corrupt(error: BaseException) -> CorruptValue:
+    return CorruptValue(f"{error}; the block was changed by something else, or the file is damaged")
+
+
 class _ReadingBlocks:
     """Raises what the codec finds wrong with stored bytes as :class:`CorruptValue`."""
 
@@ -281,8 +292,8 @@ class _ReadingBlocks:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, (CorruptBlock, TypeError, IndexError, OverflowError)):
-            raise CorruptValue(f"{error}; the block was changed by something else, or the file is damaged") from error
+        if isinstance(error, _UNREADABLE):
+            raise _corrupt(error) from error
 
 
 packing_errors = _PackingErrors()

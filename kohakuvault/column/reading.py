@@ -28,27 +28,28 @@ class ColumnReading(ColumnBase):
     def __getitem__(self, index: Any) -> Any:
         if type(index) is int and -END < index < END:
             return self._at(index)
-        if isinstance(index, slice):
+        if type(index) is slice:
             return self._slice(index)
         if is_many(index):
             return self.take(index, as_array=self._elements.stacks)
         return self._at(as_index(index))
 
     def _at(self, index: int) -> Any:
+        if self._vault._cache is not None and (value := self._kept_at(index)) is not None:
+            return value
         size = self._size
         if size is None:
             return self._at_of_block(index)
         binding = self._settled
-        sql, column_id = self._sql, self._id
         if 0 <= index < self._sealed:
-            row = binding.one(sql.element(size), index, column_id)
+            row = binding.one(self._element, index, self._id)
             if row is None or row[0] is None:
-                row = binding.one(sql.tail_element(size), index, column_id)
+                row = binding.one(self._tail_element, index, self._id)
                 self._sealed = index
         else:
-            row = binding.one(sql.tail_element(size), index, column_id)
+            row = binding.one(self._tail_element, index, self._id)
             if row is None and index >= 0:
-                row = binding.one(sql.element(size), index, column_id)
+                row = binding.one(self._element, index, self._id)
                 if row is not None and row[0] is not None:
                     self._sealed = index + 1
         if row is None or row[0] is None:
@@ -72,7 +73,9 @@ class ColumnReading(ColumnBase):
             return self._elements.unpack(blocks.read(place, place + 1))[0]
 
     def _slice(self, index: slice) -> Any:
-        if index.step in (None, 1):
+        if index.step is None or index.step == 1:
+            if self._vault._cache is not None and (array := self._kept(index.start, index.stop)) is not None:
+                return array.copy() if self._elements.stacks else array.tolist()
             return self._between(index.start, index.stop, self._elements.unpack)
         with self._settled.reading() as cursor:
             places = range(self._blocks(cursor).length())[index]
@@ -82,28 +85,54 @@ class ColumnReading(ColumnBase):
             run = self._elements.unpack(self._parts(cursor, low, high))
             return run[places[0] - low :: index.step] if index.step > 0 else run[:: index.step]
 
+    def _array_of(self, start: Any, stop: Any) -> _Array:
+        array: _Array = self._between(start, stop, self._elements.to_numpy)
+        return array
+
+    def _kept(self, start: Any, stop: Any) -> _Array | None:
+        """Return elements as a read-only array, from the read cache; None if it does not have them."""
+        cache, runs = self._cached, self._runs
+        if cache is None:
+            return None
+        if runs is not None and (array := runs.view(start, stop)) is not None:
+            return array
+        return cache.read(self, 0 if start is None else as_index(start), None if stop is None else as_index(stop))
+
+    def _kept_at(self, index: int) -> Any:
+        """Return an element from the read cache; None if it does not have it."""
+        cache = self._cached
+        if cache is None:
+            return None
+        runs, stacks = self._runs, self._elements.stacks
+        if runs is not None and not stacks and (value := runs.item(index)) is not None:
+            return value
+        array = self._kept(index, index + 1 or None)
+        if array is None or not len(array):
+            return None
+        return array[0].copy() if stacks else array.item()
+
     def _between(self, start: Any, stop: Any, unpack: Any) -> Any:
         """Return what ``unpack`` makes of the elements ``start`` to ``stop``, as a slice has them."""
-        start = 0 if start is None else as_index(start)
-        stop = END if stop is None else as_index(stop)
+        start = 0 if start is None else start if type(start) is int and -END < start < END else as_index(start)
+        stop = END if stop is None else stop if type(stop) is int and -END < stop < END else as_index(stop)
         if start >= 0 and stop >= 0:
             if stop <= start:
                 return unpack([])
-            part = self._piece(start, stop)
+            part = self._few(start, stop)
             if part is not None:
                 return unpack([part])
         with self._settled.reading() as cursor:
             start, stop, _ = slice(start, stop).indices(self._blocks(cursor).length())
             return unpack(self._parts(cursor, start, stop))
 
-    def _piece(self, start: int, stop: int) -> Part | None:
+    def _few(self, start: int, stop: int) -> Part | None:
         """Return a few elements by one statement, if they are in one place and all there."""
         size, count = self._size, stop - start
         if size is None or count * size > self._form.block_bytes:
             return None
         binding = self._settled
         if start < self._sealed:
-            row = binding.one(self._sql.piece(size), start, self._id, count * size)
+            row = binding.one(self._piece, start, self._id, count * size)
             if row is not None and row[0] is not None and len(row[0]) == count * size:
                 return row[0], count, 0, count
             return None
@@ -179,6 +208,8 @@ class ColumnReading(ColumnBase):
     def to_numpy(self, start: int = 0, stop: int | None = None, *, out: _Array | None = None) -> _Array:
         """Return the elements ``start`` to ``stop`` as a new array, of dtype ``object`` where elements vary in size.
 
+        With a read cache it may be a view of what is kept, which is read-only.
+
         Parameters
         ----------
         start, stop
@@ -186,7 +217,9 @@ class ColumnReading(ColumnBase):
         out
             Copy them there instead, and return that: an array of exactly their shape and dtype.
         """
-        array: _Array = self._between(start, stop, self._elements.to_numpy)
+        array = self._kept(start, stop) if self._vault._cache is not None else None
+        if array is None:
+            array = self._array_of(start, stop)
         if out is None:
             return array
         given: Any = out
@@ -267,6 +300,8 @@ class ColumnReading(ColumnBase):
 
 
 def _counted(start: Any, count: Any) -> tuple[int, int | None]:
+    if type(start) is int and type(count) is int and 0 <= start < END and 0 <= count < END:
+        return start, start + count
     start = as_index(start)
     if count is None:
         return start, None

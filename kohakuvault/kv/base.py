@@ -22,7 +22,7 @@ from .options import refuse_unknown
 from .read_cache import ReadCache
 from .statements import KVStatements, kv_statements
 from .streams import Streams
-from .write_cache import WriteCache
+from .write_cache import KVWriteCache
 
 __all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase"]
 
@@ -82,14 +82,6 @@ class KVBase(Container):
     def _open(self, binding: Binding) -> None:
         open_tables(binding, self._tables(), "kv", {}, create=self._create)
 
-    @property
-    def _settled(self) -> Binding:
-        """The binding, after what waits to be written was written."""
-        binding = self.binding
-        if self._writes.waiting:
-            binding.settle()
-        return binding
-
     def _waiting(self, key: Any) -> tuple[bytes, float | None] | None:
         """Return the packed value that waits for ``key``, and when it expires; None if none does."""
         stored = self._sql.stored_key(key)
@@ -135,7 +127,7 @@ class KVBase(Container):
         super().close()
 
 
-def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
+def _write_cache(binding: Binding, sql: KVStatements, name: str) -> KVWriteCache:
     def write(cursor: DriverCursor, waiting: WriteBuffer) -> None:
         if put_waiting(cursor, sql, waiting):
             cursor.run(sql.delete_expired, time(), SWEEP_MOST)
@@ -143,8 +135,8 @@ def _write_cache(binding: Binding, sql: KVStatements, name: str) -> WriteCache:
     cache = binding.caches.get(name)
     if cache is None:
         # Of two threads that are here at once, one's is taken.
-        cache = binding.caches.setdefault(name, WriteCache(write))
-    assert isinstance(cache, WriteCache)
+        cache = binding.caches.setdefault(name, KVWriteCache(write))
+    assert isinstance(cache, KVWriteCache)
     return cache
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 from typing_extensions import Self
 
-from ..errors import InvalidArgument
+from ..caching.face import Caching
+from ..caching.settings import settings_for
 from .base import KVBase
-from .write_cache import CacheSettings
+from .write_cache import KVWriteCache
 
 __all__ = ["KVCaching"]
 
 _CAP_BYTES = 64 << 20
 
 
-class KVCaching(KVBase):
+class KVCaching(Caching, KVBase):
     """The part of :class:`~kohakuvault.KVault` that lets writes wait."""
 
-    _has_enabled = False
+    _writes: KVWriteCache
 
-    @contextmanager
     def cache(
         self,
         cap_bytes: int = _CAP_BYTES,
@@ -29,7 +28,7 @@ class KVCaching(KVBase):
         auto_flush: bool = True,
         *,
         flush_interval: float | None = None,
-    ) -> Iterator[Self]:
+    ) -> AbstractContextManager[Self]:
         """Return a context in which ``kv[key] = value`` and ``put`` wait in memory and are written many at a time.
 
         Every read sees what waits, also through other KVaults with the same bind. At the end, exception or not, all of
@@ -59,13 +58,7 @@ class KVCaching(KVBase):
         >>> len(kv)
         1000
         """
-        settings = self._settings(cap_bytes, flush_threshold, flush_interval, auto_flush)
-        binding = self.binding
-        before = self._writes.begin(binding, settings)
-        try:
-            yield self
-        finally:
-            self._writes.end(binding, before)
+        return self._cached(settings_for(self.binding, cap_bytes, flush_threshold, flush_interval, auto_flush))
 
     def enable_cache(
         self,
@@ -75,54 +68,8 @@ class KVCaching(KVBase):
         auto_flush: bool = True,
     ) -> None:
         """Let writes wait until :meth:`disable_cache` or :meth:`close`; see :meth:`cache`. Again: with other limits."""
-        self._writes.begin(self.binding, self._settings(cap_bytes, flush_threshold, flush_interval, auto_flush))
-        self._has_enabled = True
-
-    def disable_cache(self, *, discard: bool = False) -> None:
-        """Write what waits, or forget it with ``discard``, and every write directly from now on.
-
-        If writing fails what waits still does, and is written before the next write.
-        """
-        self._has_enabled = False
-        if discard:
-            self._writes.drop()
-        self._writes.end(self.binding, None)
+        self._enable(settings_for(self.binding, cap_bytes, flush_threshold, flush_interval, auto_flush))
 
     def flush_cache(self) -> int:
         """Write what waits, in one transaction; return how many entries. If it fails, all of it still waits."""
         return self._writes.flush(self.binding)
-
-    def lock_cache(self) -> AbstractContextManager[None]:
-        """Return a context in which ``kv[key] = value`` and ``put`` never flush by themselves.
-
-        Reads of more than one key, and all other writes, flush in it too.
-        """
-        return self._writes.held()
-
-    @property
-    def background_flush_error(self) -> BaseException | None:
-        """Why the last flush by ``flush_interval`` failed, None if it did not. What it was to write still waits."""
-        return self._writes.error
-
-    def close(self) -> None:
-        """Let the database go, after writing what waits; see :meth:`Container.close`."""
-        if self._binding is not None:
-            if self._has_enabled:
-                self.disable_cache()
-            if self._writes.waiting:
-                self._settled  # noqa: B018 (writes)
-        super().close()
-
-    def _settings(
-        self, cap_bytes: int, flush_threshold: int | None, flush_interval: float | None, auto_flush: bool
-    ) -> CacheSettings:
-        binding = self.binding
-        binding.check_may_cache()
-        if flush_interval is not None and binding.is_joined:
-            raise InvalidArgument(
-                "flush_interval needs a thread of its own, and a Session or Connection is of one thread only: leave it "
-                "out, or bind the vault to the engine"
-            )
-        if flush_threshold is None and type(cap_bytes) is int:
-            flush_threshold = max(cap_bytes // 4, 1)
-        return CacheSettings(cap_bytes, flush_threshold, flush_interval, auto_flush)  # type: ignore[arg-type]

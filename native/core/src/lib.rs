@@ -24,6 +24,7 @@ pub mod half;
 pub mod kernels;
 pub mod packing;
 pub mod page;
+pub mod pending;
 pub mod ranking;
 pub mod reduce;
 pub mod rows;

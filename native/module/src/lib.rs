@@ -16,6 +16,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::codec::ElementCodec;
     #[pymodule_export]
+    use crate::python::column_buffer::{ColumnBuffer, ColumnSlot};
+    #[pymodule_export]
     use crate::python::data_packer::face::DataPacker;
     #[pymodule_export]
     use crate::python::distance::{
@@ -41,14 +43,17 @@ mod _native {
     use crate::python::packing::scan::PageScan;
     #[pymodule_export]
     use crate::python::packing::write_buffer::WriteBuffer;
-
     #[pymodule_export]
     use crate::python::read_cache::ReadCache;
+    #[pymodule_export]
+    use crate::python::run_cache::{ColumnRuns, RunCache};
+    #[pymodule_export]
+    use crate::python::watch::Watch;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::python::interpreter::claim(module.py())?;
-        crate::python::read_cache::watch_forks(module.py())?;
+        crate::python::watch::watch_forks(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

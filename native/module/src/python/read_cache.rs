@@ -1,8 +1,7 @@
 //! `ReadCache`: packed values in memory, for as long as the database stands as it stood when they were read.
 //!
-//! `crate::sqlite::wal_index` says why comparing a header is enough. Every look at it and at the entries happens
-//! under one mutex, and no Python code runs meanwhile: keys are exactly `str`, `bytes` or `int`, which hash and
-//! compare without any.
+//! Every look at the entries happens under one mutex, and no Python code runs meanwhile: keys are exactly `str`,
+//! `bytes` or `int`, which hash and compare without any.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +11,8 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyInt, PyString};
 
-use crate::sqlite::wal_index::{self, Header, WalIndex};
+use super::watch::{Marks, Watch};
+use crate::sqlite::wal_index;
 
 /// What an entry takes beside its bytes: the headers of two Python objects, a slot, and cells of the table.
 const OVERHEAD: usize = 208;
@@ -35,20 +35,16 @@ struct Entry {
 }
 
 struct State {
-    index: Option<WalIndex>,
-    /// As it was when the entries were read.
-    header: Header,
-    /// How many headers have been seen.
-    generation: u64,
+    /// Of the state in which the entries were read.
+    marks: Marks,
     entries: SecondChance<Py<PyAny>, Entry>,
     hits: u64,
     misses: u64,
 }
 
-/// Packed values by key, valid while the WAL index has not changed.
+/// Packed values by key, valid while nothing is committed.
 #[pyclass(frozen, module = "kohakuvault._native")]
 pub(crate) struct ReadCache {
-    token: u64,
     forks: u32,
     capacity: usize,
     state: Mutex<State>,
@@ -57,33 +53,10 @@ pub(crate) struct ReadCache {
 #[pymethods]
 impl ReadCache {
     #[new]
-    fn new(capacity: usize) -> Self {
-        let state = State {
-            index: None,
-            header: Header::default(),
-            generation: 0,
-            entries: SecondChance::new(capacity),
-            hits: 0,
-            misses: 0,
-        };
-        Self { token: wal_index::wait(), forks: wal_index::forks(), capacity, state: Mutex::new(state) }
-    }
-
-    /// What to call the SQL function `kv_wal_index` with.
-    #[getter]
-    fn token(&self) -> u64 {
-        self.token
-    }
-
-    /// Takes what `kv_wal_index` has found; whether it has found anything. From then on values are kept.
-    fn attach(&self, py: Python<'_>) -> bool {
-        let found = wal_index::take(self.token);
-        self.lock(py).is_some_and(|mut state| {
-            if found.is_some() {
-                state.index = found;
-            }
-            state.index.is_some()
-        })
+    fn new(py: Python<'_>, capacity: usize, watch: &Watch) -> Self {
+        let marks = watch.marks(py);
+        let state = State { marks, entries: SecondChance::new(capacity), hits: 0, misses: 0 };
+        Self { forks: wal_index::forks(), capacity, state: Mutex::new(state) }
     }
 
     /// The packed value; empty bytes if there is certainly none; None if it is not known.
@@ -106,8 +79,7 @@ impl ReadCache {
     /// A mark to be made before the database is read, and given to `put`; 0 if nothing can be kept.
     fn mark(&self, py: Python<'_>) -> u64 {
         let mut outdated = None;
-        let state = self.lock(py);
-        state.map_or(0, |mut state| if state.refresh(&mut outdated) { state.generation } else { 0 })
+        self.current(py, &mut outdated).map_or(0, |state| state.marks.mark())
     }
 
     /// Keeps what was read after `mark`, unless anything has been committed since.
@@ -146,8 +118,8 @@ impl ReadCache {
         };
         // Declared first, hence dropped last: not while the lock is held.
         let mut outdated = None;
-        let Some(mut state) = self.lock(py) else { return Ok(()) };
-        if !state.refresh(&mut outdated) || mark != state.generation {
+        let Some(mut state) = self.current(py, &mut outdated) else { return Ok(()) };
+        if mark != state.marks.mark() {
             return Ok(());
         }
         let same = |other: &Py<PyAny>| is_same(other, key);
@@ -168,12 +140,11 @@ impl ReadCache {
 
     /// Forgets everything and lets the connection go. Nothing is kept any more. Closing twice is harmless.
     fn close(&self, py: Python<'_>) {
-        let waiting = wal_index::take(self.token);
-        let kept = self.lock(py).map(|mut state| (state.index.take(), state.forget()));
+        let kept = self.lock(py).map(|mut state| (state.marks.take(), state.forget()));
         let (index, outdated) = kept.unzip();
         drop(outdated);
         // The last connection of a database writes the WAL into it when it closes.
-        py.detach(move || drop((waiting, index)));
+        py.detach(move || drop(index));
     }
 
     /// Reads that were answered.
@@ -204,10 +175,18 @@ impl ReadCache {
     /// None in a forked child: the entries are the parent's, and another thread may have held the lock.
     #[inline]
     fn lock(&self, py: Python<'_>) -> Option<MutexGuard<'_, State>> {
-        if self.forks != wal_index::forks() {
-            return None;
+        let mine = self.forks == wal_index::forks();
+        mine.then(|| self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The entries, after those that something was committed since were moved into `outdated`; None if closed.
+    #[inline]
+    fn current(&self, py: Python<'_>, outdated: &mut Option<Entries>) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.lock(py)?;
+        if state.marks.look()? {
+            *outdated = Some(state.forget());
         }
-        Some(self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
+        Some(state)
     }
 
     #[inline]
@@ -218,11 +197,8 @@ impl ReadCache {
     ) -> PyResult<Option<R>> {
         let Some(hash) = hash_of(key)? else { return Ok(None) };
         let mut outdated = None;
-        let Some(mut guard) = self.lock(key.py()) else { return Ok(None) };
+        let Some(mut guard) = self.current(key.py(), &mut outdated) else { return Ok(None) };
         let state = &mut *guard;
-        if !state.refresh(&mut outdated) {
-            return Ok(None);
-        }
         let found = state
             .entries
             .get(hash, |other| is_same(other, key))
@@ -237,27 +213,9 @@ impl ReadCache {
     }
 }
 
-impl Drop for ReadCache {
-    fn drop(&mut self) {
-        drop(wal_index::take(self.token));
-    }
-}
-
 type Entries = SecondChance<Py<PyAny>, Entry>;
 
 impl State {
-    /// Looks at the header, and moves the entries into `outdated` if it has changed; whether there is a header.
-    #[inline]
-    fn refresh(&mut self, outdated: &mut Option<Entries>) -> bool {
-        let Some(header) = self.index.as_ref().and_then(WalIndex::header) else { return false };
-        if header != self.header {
-            self.header = header;
-            self.generation += 1;
-            *outdated = Some(self.forget());
-        }
-        true
-    }
-
     fn forget(&mut self) -> Entries {
         let empty = SecondChance::new(self.entries.capacity());
         std::mem::replace(&mut self.entries, empty)
@@ -295,20 +253,4 @@ fn is_same(kept: &Py<PyAny>, key: &Bound<'_, PyAny>) -> bool {
     let kept = kept.bind(key.py());
     // "a" and b"a" have one hash, and comparing them may warn.
     kept.is(key) || (kept.get_type_ptr() == key.get_type_ptr() && kept.eq(key).unwrap_or(false))
-}
-
-/// Has every forked child leave alone what belongs to its parent, before anything else runs there.
-pub(crate) fn watch_forks(py: Python<'_>) -> PyResult<()> {
-    let os = py.import("os")?;
-    if let Some(register) = os.getattr_opt("register_at_fork")? {
-        let arguments = pyo3::types::PyDict::new(py);
-        arguments.set_item("after_in_child", pyo3::wrap_pyfunction!(forked, py)?)?;
-        register.call((), Some(&arguments))?;
-    }
-    Ok(())
-}
-
-#[pyfunction]
-fn forked() {
-    wal_index::forked();
 }

@@ -62,6 +62,9 @@ pub(crate) struct WalIndex {
 // nobody else uses, and whose library takes care of its own state.
 unsafe impl Send for WalIndex {}
 
+// SAFETY: what is shared is only looked at by `header`, which reads atomics.
+unsafe impl Sync for WalIndex {}
+
 impl WalIndex {
     /// Keeps the connection; otherwise says why what is read by it cannot be cached.
     fn of(connection: Connection) -> Result<Result<Self, String>, String> {
