@@ -264,8 +264,8 @@ class DataPacker:
         values
             Any iterable of values. For numbers and vectors of one shape also what holds numbers in one piece: a numpy
             array of shape ``(n,)`` or ``(n, *dims)``, of any stride and byte order, ``array.array``, ``memoryview``, an
-            Arrow array without nulls. Such numbers are converted where no value changes by it but for the rounding of
-            floats to a narrower float.
+            Arrow array without nulls, what has ``__array__``. Such numbers are converted where no value changes by it
+            but for the rounding of floats to a narrower float.
         """
 
     def pack_with_offsets(self, values: Iterable[Any] | Buffer, /) -> tuple[builtins.bytes, list[int]]:

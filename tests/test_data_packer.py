@@ -537,7 +537,7 @@ def test_values_that_would_be_changed_are_refused(dtype, value, error, message):
 
 
 def test_one_value_is_no_sequence_of_values(packer):
-    for value in (5, None, "abc", {"a": 1}):
+    for value in (5, None, "abc", {"a": 1}, int):
         with pytest.raises(UnsupportedType, match="sequence"):
             packer.pack_many(value)
 

@@ -1,9 +1,11 @@
 //! Sequences of values as lists.
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySequence, PyString, PyTuple};
+use pyo3::types::{
+    PyByteArray, PyBytes, PyDict, PyIterator, PyList, PyMemoryView, PySequence, PyString, PyTuple,
+};
 
 use super::arrow;
 use super::buffer::is_buffer;
@@ -24,12 +26,20 @@ pub(crate) fn to_list<'py>(values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
     {
         return Err(not_a_sequence(values));
     }
-    if values.hasattr("__iter__")? { collect(values) } else { Err(not_a_sequence(values)) }
+    match values.try_iter() {
+        Ok(items) => drain(&items),
+        Err(error) if error.is_instance_of::<PyTypeError>(values.py()) => Err(not_a_sequence(values)),
+        Err(error) => Err(error),
+    }
 }
 
 fn collect<'py>(values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-    let list = PyList::empty(values.py());
-    for item in values.try_iter()? {
+    drain(&values.try_iter()?)
+}
+
+fn drain<'py>(items: &Bound<'py, PyIterator>) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(items.py());
+    for item in items {
         list.append(item?)?;
     }
     Ok(list)
