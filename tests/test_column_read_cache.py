@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -419,6 +420,21 @@ def test_runs_that_were_not_used_lately_make_room(path):
         # Too much for a part of the capacity, hence not kept.
         assert warm(column.to_numpy).flags.writeable
         assert warm(lambda: column[-1]) == 20 * RUN - 1
+
+
+def test_what_runs_when_a_run_is_evicted_may_read(path):
+    with ColumnVault(path, read_cache=1 << 20) as cv:
+        column = cv.create_column("a", "i64")
+        column.extend(np.arange(20 * RUN))
+        seen = []
+        references = []
+        for start in range(0, 20 * RUN, RUN):
+            array = warm(lambda a=start: column.to_numpy(a, a + 10))
+            references.append(weakref.ref(array.base, lambda _: seen.append(column[-1])))
+            del array
+        assert len(seen) >= 15
+        assert set(seen) == {20 * RUN - 1}
+        references.clear()
 
 
 def test_a_tiny_capacity_keeps_nothing(path):

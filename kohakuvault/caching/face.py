@@ -59,7 +59,7 @@ class Caching(Container):
     def lock_cache(self) -> AbstractContextManager[None]:
         """Return a context in which writes that can wait never flush by themselves.
 
-        All other writes, and reads of more than one key, flush in it too.
+        Other writes, and reads that do not know what waits, flush in it too.
         """
         return self._writes.held()
 

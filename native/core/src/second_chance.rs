@@ -64,15 +64,26 @@ impl<K, V> SecondChance<K, V> {
 
     /// Sets the value of a key, after what has to make room for it was evicted. An entry that costs more than the
     /// capacity is not kept, and what its key had before is gone.
-    pub fn insert(&mut self, hash: u64, key: K, value: V, cost: usize, same: impl Fn(&K) -> bool) {
+    ///
+    /// Returns what is gone, so that it can be dropped where that may run any code.
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        key: K,
+        value: V,
+        cost: usize,
+        same: impl Fn(&K) -> bool,
+    ) -> Vec<(K, V)> {
+        let mut gone = Vec::new();
         if let Some(number) = self.find(hash, same).map(|slot| self.first + slot as u64) {
-            self.remove(number);
+            gone.extend(self.remove(number));
         }
         if cost > self.capacity {
-            return;
+            gone.push((key, value));
+            return gone;
         }
         while self.cost > self.capacity - cost {
-            self.evict();
+            gone.extend(self.evict());
         }
         if (self.slots.len() + 1) * 2 > self.table.len() {
             self.grow();
@@ -81,6 +92,7 @@ impl<K, V> SecondChance<K, V> {
         self.slots.push_back(Slot { hash, cost, used: false, key, value });
         self.cost += cost;
         self.enter(hash, number);
+        gone
     }
 
     fn end(&self) -> u64 {
@@ -159,30 +171,30 @@ impl<K, V> SecondChance<K, V> {
     }
 
     /// Removes the first entry, or gives it its second chance.
-    fn evict(&mut self) {
+    fn evict(&mut self) -> Option<(K, V)> {
         let number = self.first;
-        let Some(cell) = self.cell_of(number) else { return };
+        let cell = self.cell_of(number)?;
         if self.slots.front().is_some_and(|slot| slot.used) {
-            let Some(mut slot) = self.slots.pop_front() else { return };
+            let mut slot = self.slots.pop_front()?;
             slot.used = false;
             self.first += 1;
             let number = self.end();
             self.slots.push_back(slot);
             self.write(cell, number);
-            return;
+            return None;
         }
         self.vacate(cell);
-        if let Some(slot) = self.slots.pop_front() {
-            self.first += 1;
-            self.cost -= slot.cost;
-        }
+        let slot = self.slots.pop_front()?;
+        self.first += 1;
+        self.cost -= slot.cost;
+        Some((slot.key, slot.value))
     }
 
     /// Removes any entry: it changes places with the first one, which keeps the numbers without a gap.
-    fn remove(&mut self, number: u64) {
+    fn remove(&mut self, number: u64) -> Option<(K, V)> {
         if number != self.first {
-            let (Some(one), Some(other)) = (self.cell_of(number), self.cell_of(self.first)) else { return };
-            let Ok(place) = usize::try_from(number - self.first) else { return };
+            let (one, other) = (self.cell_of(number)?, self.cell_of(self.first)?);
+            let place = usize::try_from(number - self.first).ok()?;
             self.slots.swap(0, place);
             self.write(one, self.first);
             self.write(other, number);
@@ -190,7 +202,7 @@ impl<K, V> SecondChance<K, V> {
         if let Some(slot) = self.slots.front_mut() {
             slot.used = false;
         }
-        self.evict();
+        self.evict()
     }
 
     /// Empties a cell, and moves those behind it that are not found across a gap (Knuth, TAOCP 6.4, algorithm R).
@@ -262,6 +274,7 @@ mod tests {
         ) {
             let mut map = SecondChance::new(capacity);
             let mut model: HashMap<u64, (u64, usize)> = HashMap::new();
+            let (mut set, mut gone) = (0, 0);
             let mut evicted = false;
             for (key, value, cost, write) in steps {
                 let hash = key % hashes;
@@ -269,8 +282,10 @@ mod tests {
                     model.remove(&key);
                     evicted |= cost + model.values().map(|entry| entry.1).sum::<usize>() > capacity;
                     model.insert(key, (value, cost));
-                    map.insert(hash, key, value, cost, |&other| other == key);
+                    gone += map.insert(hash, key, value, cost, |&other| other == key).len();
+                    set += 1;
                 }
+                prop_assert_eq!(set, gone + map.len());
                 let found = map.get(hash, |&other| other == key).copied();
                 let expected = model.get(&key).map(|entry| entry.0);
                 prop_assert!(found == expected || (found.is_none() && evicted));

@@ -118,6 +118,7 @@ impl ReadCache {
         };
         // Declared first, hence dropped last: not while the lock is held.
         let mut outdated = None;
+        let mut _gone = Vec::new();
         let Some(mut state) = self.current(py, &mut outdated) else { return Ok(()) };
         if mark != state.marks.mark() {
             return Ok(());
@@ -127,7 +128,7 @@ impl ReadCache {
         let displaces = matches!(known, Known::Present)
             && matches!(state.entries.get(hash, same), Some(Entry { known: Known::Value(_), .. }));
         if !displaces {
-            state.entries.insert(hash, key.clone().unbind(), Entry { known, expires_at }, size, same);
+            _gone = state.entries.insert(hash, key.clone().unbind(), Entry { known, expires_at }, size, same);
         }
         Ok(())
     }

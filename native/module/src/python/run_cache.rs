@@ -236,12 +236,14 @@ impl ColumnRuns {
     /// Remembers that a run was asked for; whether it was before, so that keeping it is worth reading all of it.
     #[pyo3(signature = (number, /))]
     fn notice(&self, py: Python<'_>, number: i64) -> bool {
+        // Declared first, hence dropped last: not while the lock is held.
         let mut outdated = None;
+        let mut _gone = Vec::new();
         let Some(mut state) = self.cache.get().current(py, &mut outdated) else { return false };
         let key = (self.column, number);
         let before = state.run(key).is_some();
         if !before {
-            state.runs.insert(hash_of(key), key, Run::Noticed, OVERHEAD, |&other| other == key);
+            _gone = state.runs.insert(hash_of(key), key, Run::Noticed, OVERHEAD, |&other| other == key);
         }
         before
     }
@@ -253,14 +255,17 @@ impl ColumnRuns {
         let py = array.py();
         let size: usize = array.getattr(intern!(py, "nbytes"))?.extract()?;
         let count = i64::try_from(array.len()?)?;
+        // Declared first, hence dropped last: not while the lock is held.
         let mut outdated = None;
+        let _gone;
         let Some(mut state) = self.cache.get().current(py, &mut outdated) else { return Ok(false) };
         if state.marks.mark() != mark {
             return Ok(false);
         }
         let key = (self.column, number);
         let run = Run::Kept(array.clone().unbind(), count);
-        state.runs.insert(hash_of(key), key, run, size.saturating_add(OVERHEAD), |&other| other == key);
+        _gone =
+            state.runs.insert(hash_of(key), key, run, size.saturating_add(OVERHEAD), |&other| other == key);
         Ok(true)
     }
 }
