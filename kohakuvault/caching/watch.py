@@ -58,8 +58,10 @@ class Watch:
         self._binding: Any = binding
         self._names = [table.name for table in tables]
         elsewhere = {table.schema for table in tables} - {None, "main"}
-        if not isinstance(binding, EngineBinding):
+        if binding.is_joined:
             self.reason = "a Session or Connection reads in its own transaction"
+        elif not isinstance(binding, EngineBinding):
+            self.reason = "it was opened with read_only=True"
         elif not isinstance(binding._lender, DetachedLender):
             self.reason = "the database is not an SQLite file"
         elif elsewhere:
