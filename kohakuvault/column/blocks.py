@@ -372,13 +372,14 @@ class Blocks:
     def _even(self, parts: Sequence[Packed]) -> int:
         """Return the bytes of blocks that ``parts`` fill evenly: a full one and a rest would become many small ones."""
         total = sum(len(data) for _, data in parts)
-        blocks = -(-total // self._block_bytes)
-        if blocks < 2:
-            return self._block_bytes
         count = sum(count for count, _ in parts)
         size = self._elements.item_size
         if size is not None:
-            return -(-count // blocks) * size
+            blocks = -(-count // max(self._block_bytes // size, 1))
+            return -(-count // blocks) * size if blocks > 1 else self._block_bytes
+        blocks = -(-total // self._block_bytes)
+        if blocks < 2:
+            return self._block_bytes
         # Elements of different sizes do not fill them exactly.
         return min(self._block_bytes, -(-total // blocks) + 2 * total // count)
 
