@@ -6,26 +6,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Index, Integer, MetaData, Table, UniqueConstraint, bindparam, func, inspect, select
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy import Integer, Table, bindparam, func, select
 
 from .._native import PageScan
 from ..binding import Binding
-from ..errors import CorruptValue, DatabaseBusy, DriverError, KohakuVaultError, ReadOnlyDatabase, SchemaMismatch
-from ..lending import DriverCursor, translated_errors
-from ..maintenance import maintenance_of
-from ..maintenance.base import Maintenance, Problem
+from ..errors import CorruptValue, KohakuVaultError
+from ..lending import DriverCursor
+from ..maintenance.base import Maintenance
 from ..scanning import Batches, Run
-from ..schema import record_problem, renew_record
 from ..statements import Statement
+from ..table_check import TableCheck
 from .statements import KVStatements
 from .streams import Streams
 
 __all__ = ["KVCheck"]
 
 
-class KVCheck:
-    """The check of one KV table; ``problems`` has what was found so far.
+class KVCheck(TableCheck):
+    """The check of one KV table.
 
     Parameters
     ----------
@@ -47,96 +45,24 @@ class KVCheck:
         *,
         fix: bool,
     ) -> None:
-        self._binding = binding
+        super().__init__(binding, fix=fix)
         self._table = table
         self._sql = sql
         self._streams = streams
         self._remove_expired = remove_expired
-        self._fix = fix
-        self._database = maintenance_of(binding)
-        self.problems: list[Problem] = []
 
-    def run(self) -> list[Problem]:
-        """Run every step, whatever another found, and return the problems."""
-        if self._fix:
-            # Refused at once where writing is, rather than when there is something to repair.
-            with self._binding.writing():
-                pass
+    def _steps(self) -> Sequence[Callable[[], None]]:
         # Whoever adds tables to those of a KV table adds a step for them here.
-        for step in (self._record, self._indexes, self._damage, self._rows, self._chunks, self._expired):
-            try:
-                step()
-            except (DatabaseBusy, ReadOnlyDatabase):
-                raise
-            except NoSuchTableError:
-                self._found(f"table {self._table.name!r} does not exist")
-                break
-            except (CorruptValue, DriverError, SchemaMismatch) as error:
-                self._found(str(error))
-        return self.problems
-
-    def _found(self, what: str, where: Any = None, *, fixed: bool = False) -> None:
-        self.problems.append(Problem(what, where, fixed))
+        return (self._record, self._indexes, self._damage, self._rows, self._chunks, self._expired)
 
     def _record(self) -> None:
-        name = self._table.name
-        with translated_errors(self._binding.engine), self._binding.inspecting() as connection:
-            problem = record_problem(connection, name, "kv", {})
-        if problem is None:
-            return
-        what, is_renewable = problem
-        if self._fix and is_renewable:
-            with translated_errors(self._binding.engine), self._binding.transaction() as connection:
-                renew_record(connection, name, "kv", {})
-        self._found(what, fixed=self._fix and is_renewable)
+        self._check_record(self._table.name, "kv")
 
     def _indexes(self) -> None:
-        name, schema = self._table.name, self._table.schema
-        with translated_errors(self._binding.engine), self._binding.inspecting() as connection:
-            inspector = inspect(connection)
-            indexes = inspector.get_indexes(name, schema=schema)
-            uniques = inspector.get_unique_constraints(name, schema=schema)
-        indexed = [index["column_names"] for index in indexes]
-        unique: list[Sequence[str | None]] = [index["column_names"] for index in indexes if index["unique"]]
-        unique += [constraint["column_names"] for constraint in uniques]
-        for index in self._table.indexes:
-            if index.columns.keys() not in indexed:
-                self._missing(f"the index of {_names(index)} is missing", index)
-        for constraint in self._table.constraints:
-            if isinstance(constraint, UniqueConstraint) and constraint.columns.keys() not in unique:
-                # An index of a copy: it does for what the constraint is needed for.
-                columns = self._table.to_metadata(MetaData()).columns
-                chosen = [columns[key] for key in constraint.columns.keys()]  # noqa: SIM118 (columns, not names)
-                index = Index(f"uq_{name}_{'_'.join(column.name for column in chosen)}"[:63], *chosen, unique=True)
-                self._missing(f"nothing keeps two rows from having the same {_names(constraint)}", index)
-
-    def _missing(self, what: str, index: Index) -> None:
-        if not self._fix:
-            self._found(what)
-            return
-        try:
-            with translated_errors(self._binding.engine), self._binding.transaction() as connection:
-                index.create(connection)
-        except DatabaseBusy:
-            raise
-        except DriverError as error:
-            self._found(f"{what}, and cannot be made: {error}")
-        else:
-            self._found(what, fixed=True)
+        self._check_indexes(self._table)
 
     def _damage(self) -> None:
-        before = after = self._database.damage(self._table)
-        if before and self._fix:
-            try:
-                self._database.rebuild_indexes(self._table)
-            except DatabaseBusy:
-                raise
-            except DriverError as error:
-                self._found(f"the indexes cannot be rebuilt: {error}")
-            else:
-                after = self._database.damage(self._table)
-        for what in dict.fromkeys([*before, *after]):
-            self._found(what, fixed=what not in after)
+        self._check_damage(self._table)
 
     def _rows(self) -> None:
         decode = self._database.key_decoder(self._sql.key)
@@ -199,10 +125,6 @@ class KVCheck:
         if found in expected:
             return None
         return f"the {column} is {found.upper()}, not {' or '.join(map(str.upper, expected))}"
-
-
-def _names(index: Index | UniqueConstraint) -> str:
-    return ", ".join(index.columns.keys())
 
 
 def _is_refused_pickle(error: KohakuVaultError) -> bool:

@@ -29,17 +29,20 @@ class Problem:
     what
         What is wrong, in a sentence.
     where
-        The key of the entry; None where it is not one entry, or its key cannot be read.
+        The key of the entry, or the name of the column; None where it is no single one, or its key cannot be read.
     fixed
         Whether it has been repaired.
+    of
+        What ``where`` names: ``"key"`` or ``"column"``.
     """
 
     what: str
     where: str | bytes | int | None = None
     fixed: bool = False
+    of: str = "key"
 
     def __str__(self) -> str:
-        place = "" if self.where is None else f"key {self.where!r:.200}: "
+        place = "" if self.where is None else f"{self.of} {self.where!r:.200}: "
         return place + self.what + (" (fixed)" if self.fixed else "")
 
 
@@ -65,8 +68,8 @@ class Maintenance(ABC):
         """See :meth:`kohakuvault.container.Container.backup`."""
 
     @abstractmethod
-    def sizes(self, table: Table) -> dict[str, int]:
-        """Return sizes in bytes, by name."""
+    def sizes(self, *tables: Table) -> dict[str, int]:
+        """Return sizes in bytes, by name: of the database, and of all of ``tables`` where that can be told."""
 
     @abstractmethod
     def damage(self, table: Table) -> list[str]:
@@ -75,6 +78,10 @@ class Maintenance(ABC):
     @abstractmethod
     def rebuild_indexes(self, table: Table) -> None:
         """Make the contents of the indexes of ``table`` anew."""
+
+    @abstractmethod
+    def has_trigger(self, table: Table, name: str) -> bool:
+        """Whether ``table`` has a trigger of that name, which is not switched off."""
 
     @abstractmethod
     def storage_class(self, column: ColumnElement[Any]) -> ColumnElement[str]:

@@ -47,14 +47,18 @@ class PostgreSQLMaintenance(Maintenance):
             "--file=FILE DATABASE"
         )
 
-    def sizes(self, table: Table) -> dict[str, int]:
+    def sizes(self, *tables: Table) -> dict[str, int]:
         sizes = self._statement(
             "SELECT pg_database_size(current_database()), pg_table_size(CAST(:name AS regclass)), "
             "pg_indexes_size(CAST(:name AS regclass))",
             "name",
         )
-        database, rows, indexes = self.binding.one(sizes, self._quoted(table))
-        return {"database_bytes": int(database), "table_bytes": int(rows), "index_bytes": int(indexes)}
+        found = [self.binding.one(sizes, self._quoted(table)) for table in tables]
+        return {
+            "database_bytes": int(found[0][0]),
+            "table_bytes": sum(int(rows) for _, rows, _ in found),
+            "index_bytes": sum(int(indexes) for _, _, indexes in found),
+        }
 
     def damage(self, table: Table) -> list[str]:
         # What an interrupted CREATE or REINDEX INDEX CONCURRENTLY leaves behind.
@@ -67,6 +71,14 @@ class PostgreSQLMaintenance(Maintenance):
 
     def rebuild_indexes(self, table: Table) -> None:
         self.binding.run(self._statement(f"REINDEX TABLE {self._quoted(table)}"))
+
+    def has_trigger(self, table: Table, name: str) -> bool:
+        found = self._statement(
+            "SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(:of) AND tgname = :name AND tgenabled <> 'D'",
+            "of",
+            "name",
+        )
+        return self.binding.one(found, self._quoted(table), name) is not None
 
     def storage_class(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         return case((column.is_(None), "null"), else_=cast(func.pg_typeof(column), String()))

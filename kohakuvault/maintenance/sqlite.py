@@ -41,7 +41,7 @@ class SQLiteMaintenance(Maintenance):
         self.require_apart("backup()")
         backup(self.binding, path, overwrite=overwrite, progress=progress)
 
-    def sizes(self, table: Table) -> dict[str, int]:
+    def sizes(self, *tables: Table) -> dict[str, int]:
         pages, page_size, free, file = self.binding.one(
             self._statement(
                 "SELECT page_count, page_size, freelist_count, file FROM pragma_page_count, pragma_page_size, "
@@ -67,6 +67,14 @@ class SQLiteMaintenance(Maintenance):
 
     def rebuild_indexes(self, table: Table) -> None:
         self.binding.run(self._statement(f"REINDEX {self._quoted(table)}"))
+
+    def has_trigger(self, table: Table, name: str) -> bool:
+        found = self._statement(
+            "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(:of) AND name = :name",
+            "of",
+            "name",
+        )
+        return self.binding.one(found, table.name, name) is not None
 
     def storage_class(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         return func.typeof(column)
