@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -12,12 +12,14 @@ from .binding import Bind, Binding
 from .column.aggregates import ColumnAggregates
 from .column.blocks import Blocks
 from .column.caching import ColumnCaching
+from .column.care import ColumnCare
 from .column.elements import elements_of
 from .column.form import BLOCK_BYTES, Form
 from .column.options import chosen_form, refuse_unknown
 from .column.read_cache import ColumnReadCache
 from .column.statements import block_statements
 from .column.vault_caching import ColumnVaultCaching
+from .column.vault_care import ColumnVaultCare
 from .column.write_cache import write_cache_of
 from .column.writing import ColumnWriting
 from .errors import CorruptValue, InvalidArgument, KohakuVaultError, NotFound
@@ -32,7 +34,7 @@ _TABLES = [table_of(ColumnRecord), table_of(Block), table_of(Payload)]
 _HEAD = 6
 
 
-class ColumnVault(ColumnVaultCaching, Mapping[str, "Column"]):
+class ColumnVault(ColumnVaultCare, ColumnVaultCaching):
     """Named columns: typed lists of any length.
 
     Parameters
@@ -60,6 +62,7 @@ class ColumnVault(ColumnVaultCaching, Mapping[str, "Column"]):
     Making and removing: ``create_column``, ``ensure``, ``rename_column``, ``delete_column``.
     Finding: ``cv[name]``, ``in``, ``len``, iteration over the names, ``list_columns``.
     Writing many at a time: ``cache``, ``enable_cache``, ``disable_cache``, ``flush_cache``, ``lock_cache``.
+    Care: ``check``, ``stats``, ``storage_info``, ``vacuum``, ``optimize``, ``checkpoint``, ``backup``.
     As rows: ``entity``, the mapped class of the columns' records.
 
     Thread-safe. Several processes may append to one column; nothing is lost.
@@ -282,7 +285,7 @@ class ColumnVault(ColumnVaultCaching, Mapping[str, "Column"]):
         return self._handle(name, row[0], form)
 
 
-class Column(ColumnWriting, ColumnAggregates, ColumnCaching, MutableSequence[Any]):
+class Column(ColumnWriting, ColumnAggregates, ColumnCare, ColumnCaching, MutableSequence[Any]):
     """One column: a list whose elements are packed in the database and never loaded as a whole.
 
     Made by :meth:`ColumnVault.create_column` and found by ``vault[name]``.
@@ -298,6 +301,7 @@ class Column(ColumnWriting, ColumnAggregates, ColumnCaching, MutableSequence[Any
     Changing: ``col[i] = value``, ``col[a:b] = values``, ``col[[3, 1]] = values``, ``del``, ``pop``, ``remove``,
     ``reverse``, ``sort``, ``clear``.
     Writing many at a time: ``cache``, ``enable_cache``, ``disable_cache``, ``flush_cache``.
+    Care: ``check``, ``storage_info``.
 
     ``col[i]`` is a Python value; of a vector column an array. ``col[a:b]`` is a list; of a column of
     vectors of one shape an array of shape ``(n, *shape)``. What is read is a copy.

@@ -131,6 +131,11 @@ class Elements:
         except _UNREADABLE as error:
             raise _corrupt(error) from error
 
+    def check(self, data: Any, count: int) -> None:
+        """Read every element of a block; raise :class:`CorruptValue` if one is not as it should be."""
+        with reading_blocks:
+            self.codec.check(data, count)
+
     def unpack_packable(self, parts: Sequence[Part]) -> Any:
         """Return the elements of ``parts`` as what is unpacked, and packed again, soonest."""
         return self.unpack(parts) if self.array_dtype is None or self.item_size is None else self.to_numpy(parts)

@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import DDL, Table, event
+from sqlalchemy.engine import Connection
 
-__all__ = ["complete_tables"]
+__all__ = ["TRIGGER", "complete_tables", "renew_trigger"]
+
+TRIGGER = "vault_payload_update"
 
 # Uncompressed out-of-line storage lets PostgreSQL read a range of a block without the rest of it.
 _EXTERNAL = "ALTER TABLE %(fullname)s ALTER COLUMN {column} SET STORAGE EXTERNAL"
@@ -42,13 +45,29 @@ CREATE TRIGGER vault_payload_update AFTER UPDATE OF data ON %(fullname)s
 """
 
 
+# Needed by nothing but renewal: one that is switched off is there too.
+_DROP = {
+    "sqlite": "DROP TRIGGER IF EXISTS vault_payload_update",
+    "postgresql": "DROP TRIGGER IF EXISTS vault_payload_update ON %(fullname)s",
+}
+_CREATE = {"sqlite": [_ON_SQLITE], "postgresql": [_FUNCTION, _ON_POSTGRESQL]}
+
+
 def complete_tables(columns: Table, payloads: Table) -> None:
     """Have what belongs to the two tables made with them."""
     _after_create(columns, _EXTERNAL.format(column="tail"), "postgresql")
     _after_create(payloads, _EXTERNAL.format(column="data"), "postgresql")
-    _after_create(payloads, _ON_SQLITE, "sqlite")
-    _after_create(payloads, _FUNCTION, "postgresql")
-    _after_create(payloads, _ON_POSTGRESQL, "postgresql")
+    for dialect, statements in _CREATE.items():
+        for sql in statements:
+            _after_create(payloads, sql, dialect)
+
+
+def renew_trigger(connection: Connection, payloads: Table) -> None:
+    """Make the trigger anew."""
+    dialect = connection.dialect.name
+    for sql in (_DROP[dialect], *_CREATE[dialect]):
+        ddl: Any = DDL(sql)  # type: ignore[no-untyped-call]
+        connection.execute(ddl.against(payloads))
 
 
 def _after_create(table: Table, sql: str, dialect: str) -> None:
