@@ -10,6 +10,7 @@ from sqlalchemy import Table
 
 from .binding import Bind, Binding
 from .column.aggregates import ColumnAggregates
+from .column.arrow import ColumnArrow
 from .column.blocks import Blocks
 from .column.caching import ColumnCaching
 from .column.care import ColumnCare
@@ -18,8 +19,10 @@ from .column.form import BLOCK_BYTES, Form
 from .column.options import chosen_form, refuse_unknown
 from .column.read_cache import ColumnReadCache
 from .column.statements import block_statements
+from .column.vault_arrow import ColumnVaultArrow
 from .column.vault_caching import ColumnVaultCaching
 from .column.vault_care import ColumnVaultCare
+from .column.vault_rows import ColumnVaultRows
 from .column.write_cache import write_cache_of
 from .column.writing import ColumnWriting
 from .errors import CorruptValue, InvalidArgument, KohakuVaultError, NotFound
@@ -34,7 +37,7 @@ _TABLES = [table_of(ColumnRecord), table_of(Block), table_of(Payload)]
 _HEAD = 6
 
 
-class ColumnVault(ColumnVaultCare, ColumnVaultCaching):
+class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaultCaching):
     """Named columns: typed lists of any length.
 
     Parameters
@@ -62,6 +65,8 @@ class ColumnVault(ColumnVaultCare, ColumnVaultCaching):
     Making and removing: ``create_column``, ``ensure``, ``rename_column``, ``delete_column``.
     Finding: ``cv[name]``, ``in``, ``len``, iteration over the names, ``list_columns``.
     Writing many at a time: ``cache``, ``enable_cache``, ``disable_cache``, ``flush_cache``, ``lock_cache``.
+    Several columns: ``append_rows``, ``append_row``.
+    Arrow and Parquet: ``to_arrow``, ``from_arrow``, ``to_parquet``, ``from_parquet``.
     Care: ``check``, ``stats``, ``storage_info``, ``vacuum``, ``optimize``, ``checkpoint``, ``backup``.
     As rows: ``entity``, the mapped class of the columns' records.
 
@@ -285,7 +290,7 @@ class ColumnVault(ColumnVaultCare, ColumnVaultCaching):
         return self._handle(name, row[0], form)
 
 
-class Column(ColumnWriting, ColumnAggregates, ColumnCare, ColumnCaching, MutableSequence[Any]):
+class Column(ColumnWriting, ColumnAggregates, ColumnArrow, ColumnCare, ColumnCaching, MutableSequence[Any]):
     """One column: a list whose elements are packed in the database and never loaded as a whole.
 
     Made by :meth:`ColumnVault.create_column` and found by ``vault[name]``.
@@ -294,7 +299,7 @@ class Column(ColumnWriting, ColumnAggregates, ColumnCare, ColumnCaching, Mutable
     -----
     Reading: ``col[i]``, ``col[a:b:step]``, ``col[[3, 1, 1]]``, ``col[mask]``, ``take``, iteration, ``reversed``,
     ``len``.
-    As arrays: ``to_numpy``, ``numpy.asarray(col)``, ``iter_batches``.
+    As arrays: ``to_numpy``, ``numpy.asarray(col)``, ``iter_batches``; ``to_arrow``, ``__arrow_c_stream__``.
     Looking for values: ``in``, ``index``, ``count``, ``==``.
     Of numbers: ``sum``, ``mean``, ``min``, ``max``, ``where``.
     Adding: ``append``, ``extend``, ``+=``, ``insert``.

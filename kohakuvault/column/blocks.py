@@ -18,7 +18,7 @@ import numpy as np
 from .._native import Gather
 from ..errors import CorruptValue, DriverError, NotFound
 from ..lending import DriverCursor
-from .elements import Part, reading_blocks
+from .elements import PackedElements, Part, reading_blocks
 from .form import LARGEST_BLOCK, Form
 from .statements import SERIALS, BlockStatements
 
@@ -158,8 +158,12 @@ class Blocks:
         return Head(row[0], row[1], row[2], tail)
 
     def append(self, head: Head, values: Any) -> None:
-        """Add ``values``, which ``Elements.collect`` returned, at the end."""
+        """Add ``values``, which ``Elements.collect`` returned or which are :class:`PackedElements`, at the end."""
         tail = self._tail_run(head.sealed, head.length, head.tail)
+        if isinstance(values, PackedElements):
+            parts = [self._as_part(tail), (values.count, values.data)]
+            self._write_end(head, head.sealed, self._joined(parts, self._block_bytes))
+            return
         room = max(self._block_bytes - len(tail.data), 0) if tail.count else 0
         packed = self._packed(values, room)
         if not packed:

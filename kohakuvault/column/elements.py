@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from .._native import CorruptBlock, ElementCodec
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 
-__all__ = ["Elements", "Part", "elements_of", "reading_blocks"]
+__all__ = ["Elements", "PackedElements", "Part", "elements_of", "reading_blocks"]
 
 # The elements `start` to `stop` of a block: its data, the count of all its elements, start, stop.
 Part = tuple[Any, int, int, int]
@@ -23,6 +24,17 @@ _NUMPY = {
     "f64": "<f8",
     "bool": "|b1",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class PackedElements:
+    """Elements that are packed already, all in one block of any size: ``collect`` need not see them."""
+
+    count: int
+    data: Any
+
+    def __len__(self) -> int:
+        return self.count
 
 
 @lru_cache(maxsize=256)
@@ -123,6 +135,12 @@ class Elements:
         except _UNREADABLE as error:
             raise _corrupt(error) from error
         return values
+
+    def values_of(self, packable: Any) -> Any:
+        """Return the values of what :meth:`collect` returned, or of :class:`PackedElements`."""
+        if isinstance(packable, PackedElements):
+            return self.unpack([(packable.data, len(packable), 0, len(packable))])
+        return packable
 
     def unpack_one(self, data: bytes, count: int, index: int) -> Any:
         """Return element ``index`` of a block."""

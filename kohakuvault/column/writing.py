@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import Self
 
 from ..errors import InvalidArgument, UnsupportedType
+from .arrow_source import arrow_runs, is_arrow
 from .blocks import Blocks, Head
 from .form import LARGEST_BLOCK
 from .places import as_index, is_many, place_of, places_of, span
@@ -42,8 +43,12 @@ class ColumnWriting(ColumnSearch):
     def extend(self, values: Iterable[Any]) -> None:
         """Add all ``values`` at the end, or none if one of them cannot be packed.
 
-        Fastest from a list or, for numbers and vectors, an array of the column's element type.
+        Fastest from a list or, for numbers and vectors, an array of the column's element type. Arrow arrays, and
+        whatever has Arrow's C interface, are read batch by batch, in one transaction; a null is an error.
         """
+        if is_arrow(values) and not isinstance(values, ColumnSearch):
+            self._extend_by_arrow(values)
+            return
         collected = self._collected(values)
         count = len(collected)
         if not count:
@@ -96,10 +101,28 @@ class ColumnWriting(ColumnSearch):
             blocks = self._blocks(cursor)
             blocks.append(blocks.lock(), collected)
 
+    def _extend_by_arrow(self, values: Any) -> None:
+        runs = arrow_runs(self._elements, values)
+        with self._settled.writing() as cursor:
+            blocks = self._blocks(cursor)
+            head = blocks.lock()
+            for run in runs:
+                blocks.append(head, run)
+                head = blocks.lock()
+
+    def _packable(self, values: Any) -> list[Any]:
+        """Return ``values`` as what :meth:`Blocks.append` takes, one after the other."""
+        if is_arrow(values) and not isinstance(values, ColumnSearch):
+            return list(arrow_runs(self._elements, values))
+        return [self._collected(values)]
+
     def _collected(self, values: Any) -> Any:
         if isinstance(values, ColumnSearch):
             # It may be this one; and within one transaction it must not be read page by page while it grows.
             values = values.to_numpy() if values._elements.array_dtype is not None else values[:]
+        elif is_arrow(values):
+            runs = list(arrow_runs(self._elements, values))
+            values = [value for run in runs for value in self._elements.values_of(run)]
         return self._elements.collect(values)
 
     def insert(self, index: int, value: Any) -> None:
