@@ -207,7 +207,6 @@ def test_files_come_from_stdin_and_go_to_stdout(path):
 
 def test_stats_are_of_every_dict_or_of_one(database, url):
     KVault(url, "other").update(a=1, b=2)
-    ColumnVault(url)
     (first, second) = json.loads(run("stats", database, "--json"))
     assert (first["table"], first["entries"], second["table"], second["entries"]) == ("kv", 4, "other", 2)
     lines = run("stats", database, "other").splitlines()
@@ -242,7 +241,7 @@ def test_optimize_removes_what_has_expired(database, url):
     ColumnVault(url).create_column("c", "i64").extend(range(1000))
     time.sleep(0.01)
     assert run("optimize", database) == ""
-    assert [stats["expired"] for stats in json.loads(run("stats", database, "--json"))] == [0, 0]
+    assert [stats["expired"] for stats in json.loads(run("stats", database, "--json"))[:2]] == [0, 0]
     assert ColumnVault(url)["c"][-1] == 999
 
 
@@ -319,3 +318,53 @@ def test_a_terminal_sees_a_bar(path, tmp_path, arguments):
     assert done.stdout == b""
     assert "100%" in shown
     assert "MB" in shown
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_columns(url):
+    """The URL of a database with two columns and no dict."""
+    cv = ColumnVault(url)
+    cv.create_column("n", "i64").extend(range(3))
+    cv.create_column("s", "str").extend(["a", "b", "c"])
+    cv.close()
+    return url.render_as_string(hide_password=False)
+
+
+def test_columns_are_listed(with_columns):
+    lines = [line.split() for line in run("columns", with_columns).splitlines()]
+    assert lines == [["i64", "3", "24", "n"], ["str:utf8", "3", "15", "s"]]
+    rows = json.loads(run("columns", with_columns, "--json"))
+    assert [(row["name"], row["dtype"], row["elements"]) for row in rows] == [("n", "i64", 3), ("s", "str:utf8", 3)]
+
+
+def test_stats_and_check_are_of_columns_too(with_columns, url):
+    figures = json.loads(run("stats", with_columns, "--json"))
+    assert [(figure["table"], figure["columns"], figure["elements"]) for figure in figures] == [("vault_column", 2, 6)]
+    assert run("check", with_columns) == "vault_column: no problems\n"
+    KVault(url)["a"] = 1
+    assert run("check", with_columns) == "kv: no problems\nvault_column: no problems\n"
+    assert run("check", with_columns, "vault_column") == "vault_column: no problems\n"
+    engine = kohakuvault.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE vault_column SET length = 5 WHERE name = 'n'"))
+        connection.execute(text("INSERT INTO vault_payload (id, data) VALUES (5, :data)"), {"data": b"12"})
+    engine.dispose()
+    printed = CliRunner().invoke(app, ["check", with_columns, "--fix"])
+    assert printed.exit_code == 1
+    assert "vault_column: column 'n': its tail has 3 elements, rather than the 5 from 0 to 5\n" in printed.stdout
+    assert "vault_column: 1 payloads with 2 bytes belong to no block (fixed)\n" in printed.stdout
+
+
+def test_columns_are_written_to_parquet_and_read_again(with_columns, tmp_path, path):
+    run("export-columns", with_columns, tmp_path / "all.parquet")
+    run("export-columns", with_columns, tmp_path / "one.parquet", "-c", "n")
+    assert run("import-columns", path, tmp_path / "all.parquet") == "3 rows\n"
+    assert run("import-columns", path, tmp_path / "all.parquet", "-c", "s") == "3 rows\n"
+    assert ColumnVault(path).list_columns() == [("n", "i64", 3), ("s", "str:utf8", 6)]
+    assert "3 of 'n', 6 of 's'" in fails("export-columns", path, tmp_path / "x.parquet")
+    assert "no column 'x'" in fails("export-columns", path, tmp_path / "x.parquet", "-c", "x")
+    assert "missing.parquet" in fails("import-columns", tmp_path / "new.db", tmp_path / "missing.parquet")
+    assert not (tmp_path / "new.db").exists()

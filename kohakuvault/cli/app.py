@@ -43,7 +43,7 @@ app = typer.Typer(cls=_Commands, no_args_is_help=True)
 
 @app.callback()
 def main() -> None:
-    """Look after databases that hold KohakuVault containers, and read and change their dicts."""
+    """Look after databases that hold KohakuVault containers, and read and change them."""
 
 
 def fail(message: str) -> typer.Exit:

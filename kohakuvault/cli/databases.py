@@ -10,6 +10,7 @@ import typer
 from sqlalchemy import TableClause, inspect, select, table
 
 from ..binding import Binding, bind_to
+from ..columns import ColumnVault
 from ..diagnosis import doctor as examine
 from ..engine import display_name, require_exists
 from ..errors import SchemaMismatch
@@ -22,8 +23,14 @@ from .app import Database, app, progress_bar
 __all__ = ["backup", "check", "doctor", "optimize", "stats"]
 
 _OneTable = Annotated[
-    str | None, typer.Argument(help="The dict's table; every dict of the database if left out.", show_default=False)
+    str | None,
+    typer.Argument(
+        help="The dict's table, or vault_column for the columns; everything in the database if left out.",
+        show_default=False,
+    ),
 ]
+
+_COLUMNS = ColumnVault.entity.__tablename__
 
 
 @app.command()
@@ -40,10 +47,12 @@ def doctor(
 def stats(
     database: Database,
     table: _OneTable = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with an object for each dict.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON array with an object for each of them.")
+    ] = False,
 ) -> None:
-    """Print how many entries dicts have, and sizes in bytes."""
-    figures = [KVault(database, name, read_only=True).stats() for name in _dicts(database, table)]
+    """Print how many entries dicts have, and elements columns, and sizes in bytes."""
+    figures = [_opened(database, name, read_only=True).stats() for name in _checkable(database, table)]
     if as_json:
         typer.echo(json.dumps(figures))
         return
@@ -60,12 +69,12 @@ def check(
     table: _OneTable = None,
     fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired without losing data.")] = False,
 ) -> None:
-    """Look for damage in dicts; the exit code is 1 if there is any that was not repaired."""
+    """Look for damage in dicts and columns; the exit code is 1 if there is any that was not repaired."""
     healthy = True
-    for name in _dicts(database, table):
+    for name in _checkable(database, table):
         # A record that is missing is made by opening; a table is not.
         exists = fix and _has_table(bind_to(database), name)
-        problems = KVault(database, name, create=exists, read_only=not fix).check(fix)
+        problems = _opened(database, name, create=exists, read_only=not fix).check(fix)
         for problem in problems:
             typer.echo(f"{name}: {problem}")
         if not problems:
@@ -100,13 +109,20 @@ def backup(
         )
 
 
-def _dicts(database: str, table: str | None) -> list[str]:
-    """Return the names of the dicts that a command is about; there is at least one."""
+def _opened(database: str, name: str, **options: bool) -> KVault | ColumnVault:
+    """Open what a table holds."""
+    return ColumnVault(database, **options) if name == _COLUMNS else KVault(database, name, **options)
+
+
+def _checkable(database: str, table: str | None) -> list[str]:
+    """Return the tables that a command is about: dicts, and that of the columns; there is at least one."""
     require_exists(database)
     binding = bind_to(database, read_only=True)
-    names = _names(binding, "kv") if table is None else [table]
+    names = [*_names(binding, "kv"), *_names(binding, "columns")] if table is None else [table]
     if not names:
-        raise SchemaMismatch(f"there is no dict in {display_name(binding.engine.url)}; name its table if it has one")
+        raise SchemaMismatch(
+            f"there is no dict and no column in {display_name(binding.engine.url)}; name its table if it has one"
+        )
     return names
 
 
