@@ -74,6 +74,7 @@ def test_the_settings_are_those_that_the_connection_has(path, no_backends):
         "synchronous": 2,
         "foreign_keys": 1,
         "mmap_size": 1 << 30,
+        "cache_size": -32768,
     }
     engine.dispose()
 
