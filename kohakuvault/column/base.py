@@ -97,7 +97,7 @@ class ColumnBase:
         assert self._size is not None
         return self._sql.piece(self._size)
 
-    def _blocks(self, cursor: DriverCursor) -> Blocks:
+    def _blocks(self, cursor: DriverCursor | Binding) -> Blocks:
         return Blocks(cursor, self._sql, self._id, self._form)
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._native import Gather
+from ..binding import Binding
 from ..errors import CorruptValue, DriverError, NotFound
 from ..lending import DriverCursor
 from .elements import PackedElements, Part, reading_blocks
@@ -54,10 +55,10 @@ class Run:
 
 
 class Blocks:
-    """The blocks and tail of one column, seen by one cursor."""
+    """The blocks and tail of one column, seen by one cursor; or by a binding, for what is a single statement."""
 
-    def __init__(self, cursor: DriverCursor, sql: BlockStatements, column_id: int, form: Form) -> None:
-        self._cursor = cursor
+    def __init__(self, cursor: DriverCursor | Binding, sql: BlockStatements, column_id: int, form: Form) -> None:
+        self._cursor: Any = cursor
         self._sql = sql
         self._id = column_id
         self._form = form

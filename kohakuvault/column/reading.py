@@ -19,6 +19,9 @@ __all__ = ["ColumnReading"]
 _NEAR_BYTES = 64_000
 _SPAN_BYTES = 16 << 20
 
+# Blocks whose bytes are gathered rather than read one by one.
+_GATHERED = 2
+
 _Array = np.ndarray[Any, Any]
 
 
@@ -121,6 +124,9 @@ class ColumnReading(ColumnBase):
             part = self._few(start, stop)
             if part is not None:
                 return unpack([part])
+            if self._size is None or (stop - start) * self._size <= _GATHERED * self._form.block_bytes:
+                # One statement, and so one state, without the length.
+                return unpack(self._blocks(self._settled).read(start, stop))
         with self._settled.reading() as cursor:
             start, stop, _ = slice(start, stop).indices(self._blocks(cursor).length())
             return unpack(self._parts(cursor, start, stop))
@@ -147,8 +153,9 @@ class ColumnReading(ColumnBase):
     def _parts(self, cursor: DriverCursor, start: int, stop: int) -> list[Part]:
         """Return the elements ``start`` to ``stop``, which exist, in a transaction of ``cursor``."""
         count = stop - start
-        if self._size is not None and count * self._size > 2 * self._form.block_bytes and cursor.gathers:
-            out = np.empty(count * self._size, np.uint8)
+        size = self._size
+        if size is not None and count * size > _GATHERED * self._form.block_bytes and cursor.gathers:
+            out = np.empty(count * size, np.uint8)
             self._blocks(cursor).gather(start, stop, out)
             return [(out.data, count, 0, count)]
         return self._blocks(cursor).read(start, stop) if count > 0 else []
