@@ -32,7 +32,8 @@ pytest: setup ## only pytest; ARGS="-k columns -x" goes to it
 	@$(BIN)/pytest $(ARGS)
 
 stress: setup ## the same state machines as in pytest, with many more and longer runs (about half an hour)
-	@$(STEP) --show "pytest: long runs" env KOHAKUVAULT_STRESS=1 $(BIN)/pytest -q -n 2 tests/test_kvault_state.py
+	@$(STEP) --show "pytest: long runs" env KOHAKUVAULT_STRESS=1 $(BIN)/pytest -q -n 2 tests/test_kvault_state.py \
+		tests/test_column_state.py tests/test_column_faults.py
 
 test-system: setup ## only the tests of the extension on a second Python
 	@scripts/test-system-python.sh

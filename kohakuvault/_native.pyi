@@ -181,8 +181,7 @@ class Gather:
 
     ``kv_gather(token, start, count, data)`` copies those of a block's elements that lie in the buffer to their place,
     and gives their number; the first of the block has the index ``start``. It is an SQL error if ``data`` is not of
-    ``count`` elements. So ``sum(kv_gather(...))`` tells whether all elements were found, once their blocks do not
-    overlap.
+    ``count`` elements.
 
     The buffer can be neither resized nor freed as long as this lives; what nobody wrote to keeps what was there.
     Any thread may run the statement. What it copied is there when the statement is done.
@@ -208,6 +207,9 @@ class Gather:
     @property
     def token(self) -> int:
         """What ``kv_gather`` knows this by, as long as it lives."""
+
+    def has_once(self, start: int, stop: int) -> bool:
+        """Whether the elements ``start`` to ``stop`` were copied, each once, and no others."""
 
 @final
 class DataPacker:

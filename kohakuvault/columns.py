@@ -209,9 +209,10 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
             if cursor.one(sql.column, new) is not None:
                 raise InvalidArgument(f"column {new!r} exists already: delete it first, or choose another name")
             cursor.run(sql.rename_column, new, found[0])
+        self.binding.made_in_transaction()
         column = self._columns.get(found[0])
         if column is not None:
-            column.name = new
+            column._rename(new)
 
     def delete_column(self, name: str) -> bool:
         """Remove a column and all of its elements; return whether there was one."""

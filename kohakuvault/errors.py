@@ -141,6 +141,9 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
     ("too big", DriverError, "SQLite limits one value to 1,000,000,000 bytes; split it, or use KVault.put_file"),
 )
 
+# Of blocks of columns, whose ids are counted in the column's row: as either database names them.
+_IDS_TAKEN = tuple(f"vault_{table}{suffix}" for table in ("block", "payload") for suffix in (".id", "_pkey"))
+
 # PostgreSQL's conditions by SQLSTATE (Appendix A of its manual).
 _SQLSTATES: dict[str, tuple[type[KohakuVaultError], str]] = {
     "55P03": (DatabaseBusy, "another transaction holds the lock; try again"),
@@ -165,6 +168,10 @@ def translate(error: BaseException) -> KohakuVaultError:
     original: Any = getattr(error, "orig", None) or error
     text = str(original).strip() or type(original).__name__
     state = getattr(original, "sqlstate", None)
+    if any(name in text for name in _IDS_TAKEN):
+        return CorruptValue(
+            f"{text}: there are blocks that the column's row does not know of; something else wrote one"
+        )
     if state in _SQLSTATES:
         kind, advice = _SQLSTATES[state]
         return kind(f"{text}: {advice}")

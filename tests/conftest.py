@@ -59,21 +59,24 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlalch
     server.cleanup()
 
 
+def new_schema(url: sqlalchemy.URL) -> sqlalchemy.URL:
+    """Return the URL of a new schema: a database for our purposes, and made a hundred times faster."""
+    number = next(_schema_numbers)
+    admin = sqlalchemy.create_engine(url)
+    with admin.begin() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE SCHEMA test_{number}"))
+    admin.dispose()
+    return url.update_query_dict({"options": f"-csearch_path=test_{number},public"})
+
+
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], sqlalchemy.URL]:
     """Return the URL of a new, empty database of a kind."""
 
     def make(database: str) -> sqlalchemy.URL:
-        number = next(_schema_numbers)
         if database == "sqlite":
-            return sqlalchemy.URL.create("sqlite", database=str(tmp_path / f"test{number}.db"))
-        # A schema is a database for our purposes, and made a hundred times faster.
-        url: sqlalchemy.URL = request.getfixturevalue("postgresql_url")
-        admin = sqlalchemy.create_engine(url)
-        with admin.begin() as connection:
-            connection.execute(sqlalchemy.text(f"CREATE SCHEMA test_{number}"))
-        admin.dispose()
-        return url.update_query_dict({"options": f"-csearch_path=test_{number},public"})
+            return sqlalchemy.URL.create("sqlite", database=str(tmp_path / f"test{next(_schema_numbers)}.db"))
+        return new_schema(request.getfixturevalue("postgresql_url"))
 
     return make
 
@@ -90,6 +93,25 @@ def engine(url: sqlalchemy.URL) -> Iterator[Engine]:
     engine = kohakuvault.create_engine(url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def shared_engines(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Return the engine of a kind of database that many tests share: what they make there, they name uniquely."""
+    engines: dict[str, Engine] = {}
+
+    def shared(database: str) -> Engine:
+        if database not in engines:
+            if database == "sqlite":
+                url = sqlalchemy.URL.create("sqlite", database=str(tmp_path_factory.mktemp("shared") / "shared.db"))
+            else:
+                url = new_schema(request.getfixturevalue("postgresql_url"))
+            engines[database] = kohakuvault.create_engine(url)
+        return engines[database]
+
+    yield shared
+    for engine in engines.values():
+        engine.dispose()
 
 
 # Every way to give a container its bind. The contract suites run on each of them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import sqlite3
 import subprocess
@@ -328,102 +327,6 @@ def test_what_is_forgotten_leaves_no_connection_open(path):
     command = [sys.executable, "-W", "always::ResourceWarning", "-c", textwrap.dedent(FORGOTTEN), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-# -- damaged columns -----------------------------------------------------------------------------------
-
-DAMAGES = [
-    "DELETE FROM vault_block WHERE start = 8",
-    "DELETE FROM vault_block WHERE start = 0",
-    "DELETE FROM vault_block WHERE start = 24",
-    "DELETE FROM vault_payload WHERE id % 4294967296 = 2",
-    "UPDATE vault_block SET start = 9 WHERE start = 8",
-    "UPDATE vault_block SET count = 7 WHERE start = 8",
-    "UPDATE vault_block SET count = -1 WHERE start = 8",
-    "UPDATE vault_block SET count = 'x' WHERE start = 8",
-    "UPDATE vault_payload SET data = substr(data, 1, 20) WHERE id % 4294967296 = 2",
-    "UPDATE vault_payload SET data = x'' WHERE id % 4294967296 = 2",
-    "UPDATE vault_payload SET data = 'text' WHERE id % 4294967296 = 2",
-    "UPDATE vault_column SET length = 1000000000000",
-    "UPDATE vault_column SET length = 9223372036854775807",
-    "UPDATE vault_column SET length = 20",
-    "UPDATE vault_column SET length = 0",
-    "UPDATE vault_column SET length = -5",
-    "UPDATE vault_column SET length = 'x'",
-    "UPDATE vault_column SET length = 1.5",
-    "UPDATE vault_column SET block_bytes = -5",
-    "UPDATE vault_column SET last_block = 'x'",
-]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("dtype", ["i64", "str:utf8"])
-def test_a_damaged_column_is_named_or_read_right_and_never_written_over(path, raw, dtype, damage):
-    cv = ColumnVault(path)
-    values = list(range(30)) if dtype == "i64" else [f"text {number:02d}" for number in range(30)]
-    column, healthy = cv.create_column("c", dtype, block_bytes=64), cv.create_column("healthy", "i64")
-    if dtype == "str:utf8":
-        column.extend(values)
-        starts = [start for (start,) in raw("SELECT start FROM vault_block WHERE column_id = 1 ORDER BY start")]
-        damage = damage.replace("start = 8", f"start = {starts[1]}").replace("start = 24", f"start = {starts[-1]}")
-        damage = damage.replace("SET start = 9", f"SET start = {starts[1] + 1}")
-    else:
-        column.extend(values)
-    healthy.extend([1, 2])
-    of_c = {"vault_block": "column_id = 1", "vault_payload": "id < 8589934592", "vault_column": "id = 1"}
-    table = next(name for name in of_c if f" {name}" in damage)
-    raw(f"{damage} {'AND' if 'WHERE' in damage else 'WHERE'} {of_c[table]}")
-
-    def content() -> list[tuple[object, ...]]:
-        return raw("SELECT * FROM vault_block") + raw("SELECT * FROM vault_payload") + raw("SELECT * FROM vault_column")
-
-    before = content()
-    operations = [lambda: column[:], lambda: [*iter(column)], column.to_numpy, lambda: column[::-1], column.reverse]
-    if "block_bytes" in damage or "last_block" in damage:  # which only a writer needs
-        assert column[:] == values
-        operations = [column.reverse]
-    elif "length = 0" in damage or "length = 20" in damage:  # all that this length asks for is there
-        operations[3:] = [lambda: column.append(values[0])]
-    for operation in operations:
-        with pytest.raises(CorruptValue):
-            operation()
-    if "SET start" not in damage:  # one element is read from one block, whose place is taken as it is
-        for index in range(30):
-            with contextlib.suppress(CorruptValue):
-                assert column[index] == values[index]
-    assert content() == before
-    for write in (lambda: column.insert(12, values[0]), lambda: column.__delitem__(slice(4, 20))):
-        try:
-            write()
-        except CorruptValue:
-            assert content() == before
-        else:  # the damage is elsewhere, and stays
-            with pytest.raises(CorruptValue):
-                column[:]
-            break
-    assert healthy[:] == [1, 2]
-    assert cv.delete_column("c")
-    assert list(cv) == ["healthy"]
-    assert raw("SELECT count(*) FROM vault_block") == raw("SELECT count(*) FROM vault_payload") == [(1,)]
-
-
-def test_appending_to_a_column_whose_end_is_damaged_is_refused(path, raw):
-    column = ColumnVault(path).create_column("c", "i64")
-    column.extend([1, 2, 3])
-    for damage in ("UPDATE vault_payload SET data = x'01'", "UPDATE vault_column SET length = 2"):
-        raw(damage)
-        for write in (lambda: column.append(4), lambda: column.extend([4, 5])):
-            with pytest.raises(CorruptValue):
-                write()
-
-
-def test_a_damaged_dtype_is_named(path, raw):
-    cv = ColumnVault(path)
-    cv.create_column("c", "i64").append(1)
-    raw("UPDATE vault_column SET dtype = 'i65'")
-    with pytest.raises(CorruptValue, match="'i65'"):
-        cv["c"]
-    assert cv.delete_column("c")
 
 
 # -- damaged vectors and records -------------------------------------------------------------------------

@@ -56,6 +56,32 @@ def test_a_buffer_gets_the_elements_it_has_room_for(connection, counts, dtype, d
     assert (found[len(expected) :] == 77).all()
 
 
+@pytest.mark.parametrize(
+    ("blocks", "is_whole"),
+    [
+        ([(0, 4), (4, 8), (8, 12)], True),
+        ([(8, 12), (0, 4), (4, 8)], True),
+        ([(0, 20)], True),
+        ([(0, 4), (8, 12)], False),
+        ([(0, 5), (4, 8), (8, 12)], False),
+        ([(0, 4), (5, 9), (8, 12)], False),
+        ([(0, 4), (4, 8), (4, 8), (8, 12)], False),
+        ([(0, 4), (4, 8), (8, 9)], False),
+        ([(3, 12)], False),
+        ([], False),
+    ],
+)
+def test_it_tells_whether_each_element_was_copied_once(connection, blocks, is_whole):
+    gather = Gather(bytearray(8), 1, 2)
+    assert gather.has_once(2, 2)
+    for start, stop in blocks:
+        connection.execute("SELECT kv_gather(?, ?, ?, zeroblob(?))", (gather.token, start, stop - start, stop - start))
+    assert gather.has_once(2, 10) is is_whole
+    if is_whole:
+        assert not gather.has_once(2, 9)
+        assert not gather.has_once(3, 10)
+
+
 def test_only_the_part_of_a_block_that_is_wanted_is_copied(connection):
     buffer = bytearray(b"......")
     gather = Gather(buffer, 2, 10)

@@ -86,7 +86,7 @@ def test_a_commit_leaves_all_of_it(any_engine):
         write_everything(session)
         session.commit()
     found = everything(any_engine)
-    assert found.pop("vault_block") == found.pop("vault_payload") >= 3
+    assert found.pop("vault_block") == found.pop("vault_payload") >= 1
     assert found == {"user_account": 1, "settings": 1, "vault_column": 2, "search": 3, "vault_table": 3}
     assert KVault(any_engine, "settings")["theme"] == {"dark": True}
     assert ColumnVault(any_engine)["scores"][:] == [95.5, 87.3]

@@ -106,10 +106,10 @@ class ColumnAggregates(ColumnReading):
             if the elements are no numbers, or a limit is none.
         """
         self._check_numbers("where()")
-        for limit in (lo, hi):
-            if limit is not None and not isinstance(limit, (int, float, np.integer, np.floating, np.bool_)):
-                raise UnsupportedType(f"lo and hi are numbers or None, not {type(limit).__name__}")
         lo, hi = (limit.item() if isinstance(limit, np.generic) else limit for limit in (lo, hi))
+        for limit in (lo, hi):
+            if limit is not None and not isinstance(limit, (int, float)):
+                raise UnsupportedType(f"lo and hi are numbers or None, not {type(limit).__name__}")
         found = [np.empty(0, np.int64)]
         may_contain = self._elements.codec.may_contain
         with self._settled.reading() as cursor:
@@ -162,13 +162,9 @@ class ColumnAggregates(ColumnReading):
         place = start
         if start < stop:
             for first, count, summary in blocks.summaries(start, stop):
-                end = min(first + count, stop)
-                # What lies between, if anything does, is damage, which reading it finds.
-                if first > place:
-                    yield _Stretch(place, first, None)
+                place = min(first + count, stop)
                 whole = start <= first and first + count <= stop
-                yield _Stretch(max(first, start), end, summary if whole else None)
-                place = end
+                yield _Stretch(max(first, start), place, summary if whole else None)
         if place < stop:
             yield _Stretch(place, stop, None)
 

@@ -30,22 +30,27 @@ class ColumnBase:
         binding = vault.binding
         self._epoch = binding.epoch
         self._sql = block_statements(binding.dialect)
-        self._become(column_id, form)
-
-    def _become(self, column_id: int, form: Form) -> None:
         self._id = column_id
         self._form = form
         self._elements = form.elements
         # Bytes of an element, where it can be read and written in the stored bytes.
         self._size = form.direct_size
+        # Whether it may have been made in the transaction that is open; and its names, of which some may be undone.
+        self._is_provisional = binding.holds_transaction
+        self._names = [name]
+        self._know_nothing()
+
+    def _know_nothing(self) -> None:
         # What is kept of the elements, from the first read of a vault with a read cache on.
         self._runs: ColumnRuns | None = None
         # Takes an element that can wait without ado, and returns whether it did; None while that is not known.
         self._put: Callable[[Any], bool] | None = None
         # Elements below it were in blocks when it was last seen, others in the tail: where to look first.
         self._sealed = 0
-        for name in ("_element", "_tail_element", "_piece"):
-            self.__dict__.pop(name, None)
+
+    def _rename(self, name: str) -> None:
+        self.name = name
+        self._names.append(name)
 
     @property
     def dtype(self) -> str:
@@ -57,10 +62,23 @@ class ColumnBase:
         """Where statements run."""
         binding = self._vault.binding
         if self._epoch != binding.epoch:
-            # The transaction that made this column may have been rolled back; its id would be given again.
-            self._become(*self._vault._found(self.name))
+            self._find_again(binding)
             self._epoch = binding.epoch
         return binding
+
+    def _find_again(self, binding: Binding) -> None:
+        """Take the name that the column has after a rollback; raise :class:`NotFound` if its making was undone.
+
+        Its id may be another's then, while that of a column that was once committed never is.
+        """
+        found = binding.one(self._sql.column_of_id, self._id)
+        if found is None:
+            raise self._vault._missing(self.name)
+        name, *form = found
+        if self._is_provisional and not (name in self._names and self._form.is_of(*form)):
+            raise self._vault._missing(self.name)
+        self.name = name
+        self._know_nothing()
 
     @property
     def _settled(self) -> Binding:
@@ -105,9 +123,9 @@ class ColumnBase:
             return length
         return self._length()
 
-    def _length(self) -> int:
+    def _length(self, *, exact: bool = False) -> int:
         with self._settled.reading() as cursor:
-            return self._blocks(cursor).length()
+            return self._blocks(cursor).length(exact=exact)
 
     def _page(self) -> int:
         """Return how many elements are read at a time where all are."""

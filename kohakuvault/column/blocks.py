@@ -68,11 +68,22 @@ class Blocks:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def length(self) -> int:
-        """Return how many elements the column has; raise :class:`NotFound` if the column is gone."""
-        row = self._found(self._cursor.one(self._sql.length, self._id))
-        self._require(type(row[0]) is int and 0 <= row[0] < 2**62, f"its length is {row[0]!r}")
-        return int(row[0])
+    def length(self, *, exact: bool = False) -> int:
+        """Return how many elements the column has; raise :class:`NotFound` if the column is gone.
+
+        Python takes memory for as many as it is told, so the tail has to be long enough for them. ``exact`` is for what
+        counts from the end: where elements differ in size the tail is read, to see whether it has just as many.
+        """
+        length, sealed, tail_bytes = self._found(self._cursor.one(self._sql.length, self._id))
+        self._check_ends(sealed, length)
+        self._require(
+            self._form.may_be_tail(length - sealed, tail_bytes),
+            f"its tail of {tail_bytes} bytes does not have the elements {sealed} to {length}",
+        )
+        if exact and self._elements.item_size is None:
+            length, sealed, _, tail = self._found(self._cursor.one(self._sql.tail, self._id))
+            self._tail_run(sealed, length, tail)
+        return int(length)
 
     def read(self, start: int, stop: int) -> list[Part]:
         """Return the elements ``start`` to ``stop``, clipped to those that exist."""
@@ -84,40 +95,32 @@ class Blocks:
     def runs(self, start: int, stop: int) -> list[Run]:
         """Return the blocks, and the tail, with some of the elements ``start`` to ``stop``, checked to be all there."""
         rows = self._cursor.all(self._sql.runs, self._id, start, stop)
-        (_, sealed, length, stored), rows = self._split(rows)
+        (_, sealed, length, stored), rows = self._split(rows, start, stop)
         runs = []
-        place = None
-        for row in sorted(rows, key=lambda row: row[1]):
-            block_id, begin, count, data = row
-            self._require(
-                type(begin) is int and type(count) is int and count > 0 and place in (None, begin) and begin >= 0,
-                f"the blocks around element {place if place is not None else begin!r} leave a gap or overlap",
-            )
-            self._require(type(data) is bytes, f"the block at element {begin} has no bytes")
-            data = self._form.load(data, count)
+        for block_id, begin, count, framed in rows:
+            self._require(type(framed) is bytes, f"the block at element {begin} has no bytes")
+            data = self._form.load(framed, count)
             size = self._elements.item_size
             self._require(
                 size is None or len(data) == count * size,
                 f"the block at element {begin} does not have the bytes of its {count} elements",
             )
             runs.append(Run(block_id, begin, count, data))
-            place = begin + count
-        if start < stop and start < sealed:
-            self._require(
-                bool(runs) and runs[0].start <= start and min(stop, sealed) <= runs[-1].end <= sealed,
-                f"its blocks do not have all of the elements {start} to {min(stop, sealed)}",
-            )
         if stored is not None and length > sealed and start < stop:
             runs.append(self._tail_run(sealed, length, stored))
         return runs
 
-    def gather(self, start: int, stop: int, out: np.ndarray[Any, Any]) -> None:
-        """Copy the elements ``start`` to ``stop``, of one size and stored as they are, to the bytes ``out``.
+    def gather(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return the bytes of the elements ``start`` to ``stop``, of one size and stored as they are.
 
         All elements have to exist. Where the native extension is missing, see :meth:`read`.
         """
         size = self._form.direct_size
         assert size is not None
+        # Before memory is taken for as many as the column's row says.
+        (stored,) = self._found(self._cursor.one(self._sql.stored(size), self._id))
+        self._require(type(stored) is int and stop <= stored, f"its blocks and tail end before element {stop}")
+        out = np.empty((stop - start) * size, np.uint8)
         gather = Gather(out.data, size, start)
         try:
             row = self._cursor.one(self._sql.gather, gather.token, self._id, start, stop)
@@ -125,10 +128,10 @@ class Blocks:
             # Says which block it is, if it is for a block.
             self.runs(start, stop)
             raise
-        sealed, length, stored, copied = self._found(row)
+        sealed, length, stored, _ = self._found(row)
         self._check_ends(sealed, length)
         self._require(
-            (copied or 0) == max(min(stop, sealed) - start, 0),
+            gather.has_once(start, max(start, min(stop, sealed))),
             f"its blocks do not have all of the elements {start} to {min(stop, sealed)} once",
         )
         if stop > sealed:
@@ -136,11 +139,12 @@ class Blocks:
             first = max(start, sealed)
             data = memoryview(tail.data)[(first - sealed) * size : (stop - sealed) * size]
             out[(first - start) * size :] = np.frombuffer(data, np.uint8)
+        return out
 
     def summaries(self, start: int, stop: int) -> list[tuple[int, int, bytes | None]]:
         """Return ``(start, count, summary)`` of the blocks with elements ``start`` to ``stop``."""
         rows = self._cursor.all(self._sql.summaries, self._id, start, stop)
-        return sorted((row[1:] for row in self._split(rows)[1]), key=lambda row: row[0])
+        return [row[1:] for row in self._split(rows, start, stop)[1]]
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -261,7 +265,7 @@ class Blocks:
 
     def delete(self) -> None:
         """Remove the column, in whatever state it is."""
-        self._cursor.one(self._sql.head, self._id)
+        self._cursor.one(self._sql.lock, self._id)
         self._clear()
         self._cursor.run(self._sql.delete_column, self._id)
 
@@ -365,7 +369,7 @@ class Blocks:
         size = self._elements.item_size
         if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf" or size is None:
             return list(self._elements.pack(values, self._block_bytes, room))
-        data = values.reshape(-1).view(np.uint8).data
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         full = max(self._block_bytes // size, 1) * size
         first = room // size * size or full
         ends = [min(first, len(data)), *range(first + full, len(data), full), len(data)]
@@ -376,9 +380,9 @@ class Blocks:
 
     def _even(self, parts: Sequence[Packed]) -> int:
         """Return the bytes of blocks that ``parts`` fill evenly: a full one and a rest would become many small ones."""
-        total = sum(len(data) for _, data in parts)
-        count = sum(count for count, _ in parts)
         size = self._elements.item_size
+        count = sum(count for count, _ in parts)
+        total = sum(len(data) for _, data in parts)
         if size is not None:
             blocks = -(-count // max(self._block_bytes // size, 1))
             return -(-count // blocks) * size if blocks > 1 else self._block_bytes
@@ -414,11 +418,25 @@ class Blocks:
         )
         return Run(None, sealed, count, data)
 
-    def _split(self, rows: Sequence[Any]) -> tuple[Any, list[Any]]:
-        """Return the column's row and the blocks' of a statement that selects both."""
+    def _split(self, rows: Sequence[Any], start: int, stop: int) -> tuple[Any, list[Any]]:
+        """Return the column's row, and in order those of the blocks with the elements ``start`` to ``stop``."""
         column = self._found(next((row for row in rows if row[0] is None), None))
-        self._check_ends(column[1], column[2])
-        return column, [row for row in rows if row[0] is not None]
+        _, sealed, length, _ = column
+        self._check_ends(sealed, length)
+        blocks = sorted((row for row in rows if row[0] is not None), key=lambda row: row[1])
+        place = None
+        for _, begin, count, _ in blocks:
+            self._require(
+                type(begin) is int and type(count) is int and count > 0 and place in (None, begin) and begin >= 0,
+                f"the blocks around element {place if place is not None else begin!r} leave a gap or overlap",
+            )
+            place = begin + count
+        if start < stop and start < sealed:
+            self._require(
+                place is not None and blocks[0][1] <= start and min(stop, sealed) <= place <= sealed,
+                f"its blocks do not have all of the elements {start} to {min(stop, sealed)}",
+            )
+        return column, blocks
 
     def _check_ends(self, sealed: Any, length: Any) -> None:
         self._require(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -107,7 +107,7 @@ class Elements:
                 return self._exact(np.asarray(memoryview(values)))  # type: ignore[arg-type]
             except TypeError:
                 pass
-        return list(values)
+        return list(_iterator(values, self.dtype))
 
     def _exact(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return ``array`` with exactly the element type; raise where that would change a value."""
@@ -227,7 +227,7 @@ class AnyShapeElements(Elements):
 
     def collect(self, values: Iterable[Any]) -> Any:
         assert self.array_dtype is not None
-        return [_native_array(item, self.array_dtype, self.dtype) for item in values]
+        return [_native_array(item, self.array_dtype, self.dtype) for item in _iterator(values, self.dtype)]
 
     def pack_one(self, value: Any) -> bytes:
         assert self.array_dtype is not None
@@ -242,6 +242,16 @@ class AnyShapeElements(Elements):
     def _array(self, shape: tuple[int, ...], data: bytes) -> np.ndarray[Any, Any]:
         assert self.array_dtype is not None
         return np.frombuffer(bytearray(data), self.array_dtype).reshape(shape)
+
+
+def _iterator(values: Any, dtype: str) -> Iterator[Any]:
+    """Return an iterator over ``values``; raise :class:`UnsupportedType` if they have none."""
+    try:
+        return iter(values)
+    except TypeError:
+        raise UnsupportedType(
+            f"an iterable of {dtype} elements is expected, not {type(values).__name__}; append() adds one element"
+        ) from None
 
 
 def _native_array(item: Any, target: np.dtype[Any], dtype: str) -> Any:

@@ -53,6 +53,11 @@ class Form:
             raise CorruptValue(f"compression {compression!r}")
         return cls(elements, block_bytes, compression, bool(checksum))
 
+    def is_of(self, dtype: Any, block_bytes: Any, compression: Any, checksum: Any) -> bool:
+        """Whether it is the form that a column's row says."""
+        own = (self.elements.dtype, self.block_bytes, self.compression, self.checksum)
+        return own == (dtype, block_bytes, compression, bool(checksum))
+
     @cached_property
     def is_plain(self) -> bool:
         """Whether blocks are stored as they are."""
@@ -92,6 +97,15 @@ class Form:
             return b""
         tail = self.elements.codec.stream(block, count)
         return frame(tail, None, True) if self.checksum else tail
+
+    def may_be_tail(self, count: int, stored_bytes: int) -> bool:
+        """Whether ``count`` elements may take so many bytes as a tail."""
+        if not count:
+            return stored_bytes == 0
+        size = self.elements.item_size
+        stream = stored_bytes - (4 if self.checksum else 0)
+        # Elements that differ in size have their length in front, as 4 bytes.
+        return 4 * count <= stream if size is None else size * count == stream
 
     def load_tail(self, stored: bytes) -> tuple[int, bytes]:
         """Return the elements of a tail as a block, and how many they are."""

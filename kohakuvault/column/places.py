@@ -52,7 +52,7 @@ def places_of(indices: Any, length: int) -> Places:
     UnsupportedType
         for what is neither ints nor bools.
     """
-    array = np.asarray(indices)
+    array = _as_array(indices)
     if array.ndim != 1:
         raise InvalidArgument(f"indices of one dimension are expected, not of shape {array.shape}")
     if not array.size and array.dtype.kind != "b":
@@ -69,6 +69,17 @@ def places_of(indices: Any, length: int) -> Places:
     places = array.astype(np.int64)
     places[places < 0] += length
     return places
+
+
+def _as_array(indices: Any) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(indices)
+    except ValueError as error:
+        raise InvalidArgument("indices of one dimension are expected, not lists of different lengths") from error
+    if array.dtype.kind in "Of" and all(isinstance(index, (int, np.integer)) for index in indices):
+        # Ints that are not all within the same 64 bits: beyond any length, then.
+        return np.array([as_index(index) for index in indices])
+    return array
 
 
 def span(places: range) -> tuple[int, int]:

@@ -63,7 +63,7 @@ class ColumnReading(ColumnBase):
         form = self._form
         if index >= 0:
             row = self._settled.one(self._sql.block, index, self._id)
-            if row is not None and row[2] is not None and type(row[2]) is bytes:
+            if row is not None and type(row[0]) is type(row[1]) is int and type(row[2]) is bytes:
                 start, count, data = row
                 return self._elements.unpack_one(form.load(data, count), count, index - start)
         return self._sought(index)
@@ -72,7 +72,7 @@ class ColumnReading(ColumnBase):
         """Return element ``index``, wherever it is; or say that it is beyond the end, or that the column is damaged."""
         with self._settled.reading() as cursor:
             blocks = self._blocks(cursor)
-            place = place_of(index, blocks.length())
+            place = place_of(index, blocks.length(exact=index < 0))
             return self._elements.unpack(blocks.read(place, place + 1))[0]
 
     def _slice(self, index: slice) -> Any:
@@ -81,12 +81,12 @@ class ColumnReading(ColumnBase):
                 return array.copy() if self._elements.stacks else array.tolist()
             return self._between(index.start, index.stop, self._elements.unpack)
         with self._settled.reading() as cursor:
-            places = range(self._blocks(cursor).length())[index]
+            places = range(self._blocks(cursor).length(exact=True))[index]
             if not places:
                 return self._elements.unpack([])
             low, high = span(places)
             run = self._elements.unpack(self._parts(cursor, low, high))
-            return run[places[0] - low :: index.step] if index.step > 0 else run[:: index.step]
+            return run[places[0] - low :: places.step]
 
     def _array_of(self, start: Any, stop: Any) -> _Array:
         array: _Array = self._between(start, stop, self._elements.to_numpy)
@@ -128,7 +128,8 @@ class ColumnReading(ColumnBase):
                 # One statement, and so one state, without the length.
                 return unpack(self._blocks(self._settled).read(start, stop))
         with self._settled.reading() as cursor:
-            start, stop, _ = slice(start, stop).indices(self._blocks(cursor).length())
+            length = self._blocks(cursor).length(exact=start < 0 or stop < 0)
+            start, stop, _ = slice(start, stop).indices(length)
             return unpack(self._parts(cursor, start, stop))
 
     def _few(self, start: int, stop: int) -> Part | None:
@@ -145,19 +146,20 @@ class ColumnReading(ColumnBase):
         row = binding.one(self._sql.tail, self._id)
         if row is None:
             return None
-        length, self._sealed, _, tail = row
-        if not self._sealed <= start <= stop <= length or len(tail) != (length - self._sealed) * size:
+        length, sealed, _, tail = row
+        if type(length) is not int or type(sealed) is not int or type(tail) is not bytes:
             return None
-        return tail, length - self._sealed, start - self._sealed, stop - self._sealed
+        self._sealed = sealed
+        if not sealed <= start <= stop <= length or len(tail) != (length - sealed) * size:
+            return None
+        return tail, length - sealed, start - sealed, stop - sealed
 
     def _parts(self, cursor: DriverCursor, start: int, stop: int) -> list[Part]:
         """Return the elements ``start`` to ``stop``, which exist, in a transaction of ``cursor``."""
         count = stop - start
         size = self._size
         if size is not None and count * size > _GATHERED * self._form.block_bytes and cursor.gathers:
-            out = np.empty(count * size, np.uint8)
-            self._blocks(cursor).gather(start, stop, out)
-            return [(out.data, count, 0, count)]
+            return [(self._blocks(cursor).gather(start, stop).data, count, 0, count)]
         return self._blocks(cursor).read(start, stop) if count > 0 else []
 
     def __iter__(self) -> Iterator[Any]:
@@ -196,13 +198,14 @@ class ColumnReading(ColumnBase):
         as_array
             Give arrays as :meth:`to_numpy` does, or what ``col[a:b]`` is.
         """
-        size: Any = batch_size
-        if size is None:
-            size = max(1, batch_bytes // (self._elements.item_size or 64))
-        if type(size) is not int or size < 1:
-            raise InvalidArgument(f"batch_size is an int of at least 1, not {size!r}")
+        if batch_size is None:
+            size = max(1, as_index(batch_bytes) // (self._elements.item_size or 64))
+        else:
+            size = as_index(batch_size)
+        if size < 1:
+            raise InvalidArgument(f"batch_size is an int of at least 1, not {batch_size!r}")
         unpack = self._elements.to_numpy if as_array else self._elements.unpack
-        start, stop, _ = slice(start, stop).indices(len(self))
+        start, stop, _ = slice(start, stop).indices(self._length(exact=True))
         return self._batches(start, stop, size, unpack)
 
     def _batches(self, start: int, stop: int, size: int, unpack: Any) -> Iterator[Any]:
@@ -260,7 +263,7 @@ class ColumnReading(ColumnBase):
             for an index beyond the ends.
         """
         with self._settled.reading() as cursor:
-            places = places_of(indices, self._blocks(cursor).length())
+            places = places_of(indices, self._blocks(cursor).length(exact=True))
             taken = self._taken(cursor, places)
         return taken if as_array or self._elements.stacks else taken.tolist()
 

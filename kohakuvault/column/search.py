@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgument
-from .places import END, as_index
+from .places import END
 from .reading import ColumnReading
 
 __all__ = ["ColumnSearch"]
@@ -19,7 +19,7 @@ class ColumnSearch(ColumnReading):
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
         """Return the index of the first element that equals ``value``; raise :class:`InvalidArgument` if none does."""
-        start, stop, _ = slice(start, END if stop is None else as_index(stop)).indices(len(self))
+        start, stop, _ = slice(start, stop).indices(self._length(exact=True))
         for begin, run in self._compared_runs(start, stop):
             place = self._first_equal(run, value)
             if place is not None:
@@ -50,16 +50,16 @@ class ColumnSearch(ColumnReading):
         if not isinstance(run, np.ndarray):
             return np.fromiter((_same(element, value) for element in run), bool, len(run))
         if run.ndim > 1:
-            value = np.asarray(value)
-            if value.shape != run.shape[1:]:
-                return np.zeros(len(run), bool)
-            return (run == value).reshape(len(run), -1).all(axis=1)
+            vector = _as_vector(value, run.shape[1:])
+            axes = tuple(range(1, run.ndim))
+            return np.zeros(len(run), bool) if vector is None else (run == vector).all(axis=axes)
+        if not isinstance(value, (int, float, np.bool_, np.integer, np.floating)):
+            # Of a class that may compare itself with numbers in its own way.
+            return self._matches(run.tolist(), value)
         exact = _as_of(run.dtype, value)
         return np.zeros(len(run), bool) if exact is None else run == exact
 
     def _first_equal(self, run: Any, value: Any) -> int | None:
-        if isinstance(run, list) and not run:
-            return None
         found = self._matches(run, value)
         place = int(found.argmax()) if len(found) else 0
         return place if len(found) and found[place] else None
@@ -74,7 +74,7 @@ class ColumnSearch(ColumnReading):
         others: Sequence[Any] | ColumnReading = other
         if self is other:
             return True
-        if len(self) != len(others):
+        if self._length(exact=True) != len(others):
             return False
         return all(_same(mine, theirs) for mine, theirs in zip(self, others, strict=False))
 
@@ -92,12 +92,20 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def _as_vector(value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
+    """Return ``value`` as an array of that shape, or None if it is none."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        # Ragged.
+        return None
+    return array if array.shape == shape else None
+
+
 def _as_of(dtype: np.dtype[Any], value: Any) -> Any:
     """Return the number of ``dtype`` that equals ``value`` as Python compares them, or None if there is none."""
     if isinstance(value, np.generic):
         value = value.item()
-    if not isinstance(value, (int, float)):
-        return None
     try:
         exact = dtype.type(value)
         return exact if exact.item() == value else None

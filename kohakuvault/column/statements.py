@@ -72,6 +72,12 @@ class BlockStatements:
         return self._statement(found, "of_name")
 
     @cached_property
+    def column_of_id(self) -> Statement:
+        c = _columns.c
+        found = select(c.name, c.dtype, c.block_bytes, c.compression, c.checksum).where(c.id == _number("of_id"))
+        return self._statement(found, "of_id")
+
+    @cached_property
     def insert_column(self) -> Statement:
         new = insert_or_ignore(_columns, self._dialect).returning(_columns.c.id)
         names = ("name", "dtype", "length", "sealed", "block_bytes", "last_block", "compression", "checksum", "tail")
@@ -88,7 +94,17 @@ class BlockStatements:
 
     @cached_property
     def length(self) -> Statement:
-        return self._statement(select(_columns.c.length).where(_columns.c.id == _number("of_id")), "of_id")
+        """Select ``length``, ``sealed`` and the bytes of the tail."""
+        c = _columns.c
+        found = select(c.length, c.sealed, func.length(c.tail)).where(c.id == _number("of_id"))
+        return self._statement(found, "of_id")
+
+    @cached_property
+    def lock(self) -> Statement:
+        """Lock the column's row as :attr:`head` does, whatever is in it."""
+        return self._statement(
+            select(_columns.c.id).where(_columns.c.id == _number("of_id")).with_for_update(), "of_id"
+        )
 
     @cached_property
     def head(self) -> Statement:
@@ -269,6 +285,17 @@ class BlockStatements:
         tail = case((_columns.c.sealed < _number("stop"), _columns.c.tail))
         column = select(_columns.c.sealed, _columns.c.length, tail, total).where(_columns.c.id == _number("of_column"))
         return self._statement(column, "token", "of_column", "first", "stop")
+
+    def stored(self, size: int) -> Statement:
+        """Select how many elements the blocks have up to the last one's end, and the tail."""
+        return self._of_size("stored", size)
+
+    def _stored(self, size: int) -> Statement:
+        last = select(_blocks.c.start + _blocks.c.count).where(_blocks.c.column_id == _number("of_id"))
+        last = last.order_by(_blocks.c.start.desc()).suffix_with("LIMIT 1")
+        end = func.coalesce(last.scalar_subquery(), _constant(0))
+        tail = func.length(_columns.c.tail).op("/", precedence=8)(_constant(size))
+        return self._statement(select(end + tail).where(_columns.c.id == _number("of_id")), "of_id")
 
     @staticmethod
     def _among() -> list[ColumnElement[bool]]:

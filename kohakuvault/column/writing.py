@@ -246,8 +246,11 @@ class ColumnWriting(ColumnSearch):
         """Remove the first element that equals ``value``; raise :class:`InvalidArgument` if there is none."""
 
         def change(blocks: Blocks, head: Head) -> None:
-            # By the same transaction.
-            self._remove_one(blocks, head, self.index(value))
+            # By the same transaction; but comparing may have run code of the caller's.
+            place = self.index(value)
+            head = blocks.lock()
+            if place < head.length:
+                self._remove_one(blocks, head, place)
 
         self._change(change)
 
@@ -260,20 +263,24 @@ class ColumnWriting(ColumnSearch):
 
         def ordered(run: Any) -> Any:
             if isinstance(run, np.ndarray) and key is None and run.ndim == 1:
-                return np.sort(run, kind="stable")[:: -1 if reverse else 1]
+                # Reversed twice, as equal numbers that differ, 0.0 and -0.0, stay in their order.
+                return np.sort(run[::-1], kind="stable")[::-1] if reverse else np.sort(run, kind="stable")
             values = run.tolist() if isinstance(run, np.ndarray) and run.ndim == 1 else list(run)
             values.sort(key=key, reverse=reverse)
             return values
 
-        self._rewrite(ordered)
+        self._rewrite(ordered, calls_back=key is not None)
 
-    def _rewrite(self, order: Callable[[Any], Any]) -> None:
-        """Replace all elements by the same in another order."""
+    def _rewrite(self, order: Callable[[Any], Any], *, calls_back: bool = False) -> None:
+        """Replace all elements by the same in another order; ``calls_back`` if that runs code of the caller's."""
 
         def change(blocks: Blocks, head: Head) -> None:
             if head.length > 1:
-                run = self._elements.unpack_packable(blocks.read(0, head.length))
-                blocks.splice(head, 0, head.length, self._elements.collect(order(run)))
+                before = blocks.read(0, head.length)
+                values = self._elements.collect(order(self._elements.unpack_packable(before)))
+                if calls_back and (blocks.lock() != head or blocks.read(0, head.length) != before):
+                    raise InvalidArgument("key() changed the column while it was being sorted")
+                blocks.splice(head, 0, head.length, values)
 
         self._change(change)
 

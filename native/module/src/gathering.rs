@@ -20,6 +20,8 @@ pub(crate) struct Gathering {
 struct Memory {
     start: *mut u8,
     size: usize,
+    /// The indices of the elements that were copied, of each block.
+    copied: Vec<Range<i64>>,
 }
 
 // SAFETY: memory may be written to from any thread; the mutex around it makes that one at a time.
@@ -40,7 +42,7 @@ impl Gathering {
     ) -> Option<Arc<Self>> {
         let room = i64::try_from(size.checked_div(item_size)?).ok()?;
         let wanted = start..start.checked_add(room)?;
-        let memory = Mutex::new(Some(Memory { start: memory, size }));
+        let memory = Mutex::new(Some(Memory { start: memory, size, copied: Vec::new() }));
         Some(GATHERINGS.register(|token| Self { token, item_size, wanted, memory }))
     }
 
@@ -73,8 +75,8 @@ impl Gathering {
         else {
             return Err("the elements lie outside of the block".to_owned());
         };
-        let memory = lock(&self.memory);
-        let Some(memory) = memory.as_ref() else {
+        let mut memory = lock(&self.memory);
+        let Some(memory) = memory.as_mut() else {
             return Err("there is no such gathering any more".to_owned());
         };
         if place.end > memory.size || place.len() != part.len() {
@@ -83,7 +85,25 @@ impl Gathering {
         // SAFETY: the place lies in the memory, which may be written to while the mutex says that it is ours; it is
         // as long as the part, and no memory of SQLite's.
         unsafe { part.as_ptr().copy_to_nonoverlapping(memory.start.add(place.start), part.len()) }
+        memory.copied.push(first..last);
         Ok(last - first)
+    }
+
+    /// Whether the elements `wanted` were copied, each once, and no others.
+    pub(crate) fn has_once(&self, wanted: &Range<i64>) -> bool {
+        let mut memory = lock(&self.memory);
+        let Some(memory) = memory.as_mut() else {
+            return false;
+        };
+        memory.copied.sort_unstable_by_key(|part| part.start);
+        let mut place = wanted.start;
+        for part in &memory.copied {
+            if part.start != place {
+                return false;
+            }
+            place = part.end;
+        }
+        place == wanted.end
     }
 
     /// Gives the memory up; waits for a copy that is being made.

@@ -47,6 +47,10 @@ impl Gather {
     fn token(&self) -> i64 {
         self.gathering.token
     }
+
+    fn has_once(&self, start: i64, stop: i64) -> bool {
+        self.gathering.has_once(&(start..stop))
+    }
 }
 
 impl Drop for Gather {
