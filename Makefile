@@ -31,7 +31,7 @@ test: setup ## everything that must pass: pytest and doctests, a second Python, 
 pytest: setup ## only pytest; ARGS="-k columns -x" goes to it
 	@$(BIN)/pytest $(ARGS)
 
-stress: setup ## the same state machines as in pytest, with many more and longer runs (about half an hour)
+stress: setup ## the same state machines and killed writers as in pytest, with many more and longer runs (about an hour)
 	@$(STEP) --show "pytest: long runs" env KOHAKUVAULT_STRESS=1 $(BIN)/pytest -q -n 2 tests/test_kvault_state.py \
 		tests/test_column_state.py tests/test_column_faults.py
 

@@ -22,6 +22,7 @@ import sqlalchemy
 
 from column_model import check_storage, elements
 from kohakuvault import Column, ColumnVault, DriverError, NotFound, create_engine
+from kohakuvault.engine import as_url
 from kohakuvault.orm.tables import Block, ColumnRecord, Payload
 
 
@@ -249,6 +250,7 @@ def killing(url: str, dtype: str, how: str, kills: str) -> None:
             operate(model, number, pool)
             number += 1
         vault = opened(url)
+        wait_for_the_end(vault)
         found = [vault[name][:] for name in "ab"]
         check_storage(vault["a"])
         if found[0] != model:
@@ -262,8 +264,20 @@ def killing(url: str, dtype: str, how: str, kills: str) -> None:
     assert number >= int(kills)
 
 
+def wait_for_the_end(vault: ColumnVault) -> None:
+    """Wait until the database server has noticed that the worker is dead: it may still do what it was told."""
+    if vault.engine.dialect.name == "postgresql":
+        others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'to be killed'"
+        with vault.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while connection.scalar(sqlalchemy.text(others)):
+                time.sleep(0.005)
+
+
 def operate_until_killed(url: str, how: str, pool: list[Any], number: int, told: int) -> None:
-    vault = opened(url)
+    where = as_url(url)
+    if where.get_backend_name() == "postgresql":
+        where = where.update_query_dict({"application_name": "to be killed"})
+    vault = ColumnVault(create_engine(where))
     columns: list[Column] = [vault[name] for name in "ab"]
     for step in itertools.count(number):
         if how == "transaction":

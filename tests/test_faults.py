@@ -72,7 +72,8 @@ FULL_DISK = """
     def write(kv):
         kv["a"] = 90
         try:
-            kv["big"] = os.urandom(5_000_000)
+            # More than SQLite's cache of pages keeps until the commit.
+            kv["big"] = os.urandom(50_000_000)
         except DriverError as error:
             assert "rolled back the whole transaction" in str(error), error
         else:
