@@ -33,6 +33,9 @@ __all__ = ["Column", "ColumnVault"]
 
 _TABLES = [table_of(ColumnRecord), table_of(Block), table_of(Payload)]
 
+# Of columns; times the serial numbers of blocks they are below 2**63.
+_IDS = 2**31
+
 # Elements that repr() shows.
 _HEAD = 6
 
@@ -97,6 +100,7 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
         if block_bytes is not None:
             chosen_form("i64", block_bytes, None, False)
         self._block_bytes = block_bytes
+        self._read_only = read_only
         self._create = create and not read_only
         self._columns: weakref.WeakValueDictionary[int, Column] = weakref.WeakValueDictionary()
         self._enabled_columns = set()
@@ -107,6 +111,15 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
         if read_cache is not None:
             self.read_cache = ColumnReadCache(self.binding, read_cache)
         self._cache = self.read_cache if self.read_cache is not None and self.read_cache.reason is None else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "create": self._create,
+            "block_bytes": self._block_bytes,
+            "read_only": self._read_only,
+            "read_cache": self.read_cache and self.read_cache.capacity,
+        }
+        return _reopen, (self._address(), options)
 
     def __repr__(self) -> str:
         return f"<ColumnVault {self._where()}>"
@@ -180,12 +193,31 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
     ) -> Column:
         """Return the column of that name, made if it is missing; an existing one must have that dtype.
 
-        The other options are for a column that is made; see :meth:`create_column`.
+        The other options are those of :meth:`create_column`. An existing column must have those that are given.
+
+        Raises
+        ------
+        InvalidArgument
+            if the column exists and is another.
         """
         refuse_unknown("ensure", "block_bytes, compression and checksum", unknown)
-        column = self._new(name, dtype, block_bytes, compression, checksum) or self[name]
+        new = self._new(name, dtype, block_bytes, compression, checksum)
+        if new is not None:
+            return new
+        column = self[name]
         if column.dtype != elements_of(dtype).dtype:
             raise InvalidArgument(f"column {name!r} has dtype {column.dtype!r}, not {dtype!r}")
+        has, asked = column._form, chosen_form(dtype, block_bytes, compression, checksum)
+        for option, given, actual, expected in (
+            ("block_bytes", block_bytes, has.block_bytes, asked.block_bytes),
+            ("compression", compression, has.compression, asked.compression),
+            ("checksum", checksum or None, has.checksum, asked.checksum),
+        ):
+            if given is not None and actual != expected:
+                raise InvalidArgument(
+                    f"column {name!r} was made with {option}={actual!r}, not {expected!r}: leave {option} out, or copy "
+                    "its elements to a new column"
+                )
         return column
 
     def rename_column(self, old: str, new: str) -> None:
@@ -225,6 +257,10 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
             Blocks(cursor, sql, found[0], Form(elements_of("bytes"), BLOCK_BYTES)).delete()
         return True
 
+    def __delitem__(self, name: str) -> None:
+        if not self.delete_column(name):
+            raise self._missing(name)
+
     def list_columns(self) -> list[tuple[str, str, int]]:
         """Return ``(name, dtype, length)`` of every column, in the order in which they were made."""
         return [tuple(row) for row in self._settled.all(block_statements(self.binding.dialect).columns)]
@@ -248,6 +284,8 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
         if found is None:
             raise self._missing(name)
         try:
+            if not 0 < found[0] < _IDS:
+                raise CorruptValue(f"the id {found[0]}")
             return found[0], Form.read(*found[1:])
         except CorruptValue as error:
             raise CorruptValue(f"column {name!r} has {error}") from error
@@ -331,6 +369,17 @@ class Column(ColumnWriting, ColumnAggregates, ColumnArrow, ColumnCare, ColumnCac
 
     def __bool__(self) -> bool:
         return len(self) > 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _found_again, (self._vault, self.name)
+
+
+def _reopen(address: str, options: dict[str, Any]) -> ColumnVault:
+    return ColumnVault(address, **options)
+
+
+def _found_again(vault: ColumnVault, name: str) -> Column:
+    return vault[name]
 
 
 def _shown(value: Any) -> str:

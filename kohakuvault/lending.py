@@ -26,7 +26,22 @@ from .extension import attach, has_collect, has_functions, has_gather, has_rows
 from .known import forget
 from .statements import Statement
 
-__all__ = ["DriverCursor", "Lender", "lender_for", "translated_errors"]
+__all__ = ["DriverCursor", "Lender", "Outcome", "lender_for", "translated_errors"]
+
+
+class Outcome:
+    """What became of a transaction, for those who learn of an exception only.
+
+    Attributes
+    ----------
+    committed
+        Whether it took effect. An interrupt may come right behind the COMMIT.
+    """
+
+    __slots__ = ("committed",)
+
+    def __init__(self) -> None:
+        self.committed = False
 
 
 class DriverCursor:
@@ -36,6 +51,8 @@ class DriverCursor:
     ----------
     owner
         Whatever must stay alive, or be told, while the cursor is lent.
+    outcome
+        Of the transaction that was begun last by ``begun``.
     transaction
         The SQLAlchemy Connection whose transaction the statements are part of; None where each is its own.
     """
@@ -48,6 +65,7 @@ class DriverCursor:
         "_has_rows",
         "connection",
         "cursor",
+        "outcome",
         "owner",
         "transaction",
     )
@@ -59,12 +77,20 @@ class DriverCursor:
         self.connection = connection
         self.cursor = connection.cursor()
         self.owner = owner
+        self.outcome = Outcome()
         self.transaction = transaction
         self._engine = engine
         self._error = engine.dialect.dbapi.Error
         self._has_rows = False
         self._collects: bool | None = None
         self._gathers: bool | None = None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the connection is in a transaction."""
+        known = getattr(self.connection, "in_transaction", None)
+        # psycopg's status of a connection is 0 outside of one.
+        return self.connection.info.transaction_status != 0 if known is None else bool(known)
 
     @property
     def has_rows(self) -> bool:

@@ -25,6 +25,9 @@ Entity = TypeVar("Entity")
 # Versions of the table formats that this release writes; see docs/format.md.
 VERSIONS = {"kv": 1, "chunks": 1, "columns": 2, "vectors": 1}
 
+# Bytes of the name of a column, which databases have an index on.
+_LONGEST_NAME = 1000
+
 _RECORDS = table_of(TableRecord)
 
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(7595446917411070316)")
@@ -40,6 +43,10 @@ def check_name(name: Any, what: str) -> str:
         name.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(f"{name!r} cannot name a {what}: it has a lone surrogate") from error
+    if what == "column" and len(name.encode()) > _LONGEST_NAME:
+        raise InvalidArgument(
+            f"a name of {len(name.encode())} bytes given; that of a column has at most {_LONGEST_NAME}"
+        )
     if what == "table" and (name.lower().startswith(("sqlite_", "vault_")) or len(name.encode()) > 63):
         raise InvalidArgument(
             f"{name!r} cannot name a table: names of at most 63 bytes that do not begin with sqlite_ or vault_ are free"

@@ -119,7 +119,7 @@ def check_storage(column: Column) -> None:
         stored = form.load(bytes(data[block.id]), block.count)
         codec.check(stored, block.count)
         assert len(stored) <= form.block_bytes or block.count == 1, "a block is too large"
-        assert block.summary in (None, codec.summary(stored, block.count)), "a summary is of other elements"
+        assert block.summary in (None, form.summary(stored, block.count)), "a summary is of other elements"
         place += block.count
     assert row.sealed == place
     tail = bytes(row.tail)

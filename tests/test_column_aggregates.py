@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from column_model import ARRAY_TYPES, INTEGERS, NUMBERS, elements
-from kohakuvault import Column, ColumnVault, CorruptValue, InvalidArgument, UnsupportedType
+from kohakuvault import Column, ColumnVault, CorruptValue, InvalidArgument, UnknownOption, UnsupportedType
 from kohakuvault.orm.tables import Block, ColumnRecord, Payload
 
 _names = itertools.count()
@@ -276,3 +276,27 @@ def test_blocks_that_do_not_follow_each_other_are_named(engine, damage):
         connection.execute(sqlalchemy.update(ColumnRecord).values(length=38))
     with pytest.raises(CorruptValue):
         column.sum()
+
+
+def test_the_functions_of_numpy_call_those_of_the_column(engine):
+    cv = ColumnVault(engine)
+    column = cv.create_column("c", "f64", block_bytes=64)
+    column.extend(range(100))
+    assert np.sum(column) == 4950
+    assert np.mean(column) == 49.5
+    assert (np.min(column), np.max(column, axis=0)) == (0, 99)
+    for wrong in ({"dtype": np.float32}, {"axis": 1}, {"out": np.empty(())}, {"keepdims": True}):
+        with pytest.raises(UnknownOption, match=r"numpy.asarray"):
+            np.sum(column, **wrong)
+
+
+def test_summaries_are_under_the_checksum(engine):
+    cv = ColumnVault(engine)
+    column = cv.create_column("c", "i64", block_bytes=64, checksum=True)
+    column.extend(range(100))
+    assert (column.sum(), column.min(), column.max()) == (4950, 0, 99)
+    with cv.transaction() as connection:
+        connection.execute(sqlalchemy.update(Block).values(summary=bytes(36)))
+    for operation in (column.sum, lambda: column.where(3, 5)):
+        with pytest.raises(CorruptValue, match="checksum"):
+            operation()

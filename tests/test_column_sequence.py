@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import itertools
 import random
 from collections.abc import Callable
@@ -538,3 +539,23 @@ def test_pieces_of_another_size_than_asked_for(case):
         for start, count in ((0, None), (1, case.per_block), (len(model) - 1, 5)):
             part = model[start:] if count is None else model[start : start + count]
             assert column.read_buffer(start, count) == b"".join(map(codec.pack_one, part))
+
+
+def test_indices_that_are_none(engine):
+    cv = ColumnVault(engine)
+    column = cv.create_column("c", "i64")
+    column.extend([1, 2, 3])
+    assert column[array.array("q", [2, 0])] == [3, 1]
+    for operation in (
+        lambda: column[::0],
+        lambda: column.__setitem__(slice(None, None, 0), [1]),
+        lambda: column.__delitem__(slice(None, None, 0)),
+    ):
+        with pytest.raises(InvalidArgument, match="step"):
+            operation()
+    with pytest.raises(UnsupportedType, match="masked"):
+        column[np.ma.MaskedArray([0, 1], [True, False])]
+    with pytest.raises(UnsupportedType):
+        column[[0, 0]] = ["not an int", 5]
+    column[[0, 0]] = np.array([7, 8], object)
+    assert column[:] == [8, 2, 3]

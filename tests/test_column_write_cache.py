@@ -28,6 +28,7 @@ from kohakuvault import (
     UnsupportedType,
     create_engine,
 )
+from kohakuvault.lending import DriverCursor
 
 VALUES = {
     "i64": [1, -(2**63), 2**63 - 1],
@@ -780,3 +781,56 @@ def test_a_killed_process_leaves_what_was_flushed_and_no_column_ahead(tmp_path, 
     assert cv["i64"][:] == numbers
     assert cv["str:utf8"][:] == list(map(str, numbers))
     assert cv["msgpack"][:] == [{"n": number} for number in numbers]
+
+
+def test_an_interrupt_right_behind_the_commit_of_a_flush_writes_nothing_twice(engine, monkeypatch):
+    cv = ColumnVault(engine)
+    numbers = cv.create_column("numbers", "i64")
+    command = DriverCursor.command
+
+    def interrupted(cursor: DriverCursor, sql: str) -> None:
+        command(cursor, sql)
+        if sql == "COMMIT":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), cv.cache():
+        numbers.extend(range(100))
+        monkeypatch.setattr(DriverCursor, "command", interrupted)
+    monkeypatch.undo()
+    numbers.append(100)
+    assert committed(engine) == {"numbers": list(range(101))}
+
+
+def test_an_interrupt_before_the_commit_of_a_flush_keeps_what_waits(engine, monkeypatch):
+    cv = ColumnVault(engine)
+    numbers = cv.create_column("numbers", "i64")
+    command = DriverCursor.command
+
+    def interrupted(cursor: DriverCursor, sql: str) -> None:
+        if sql == "COMMIT":
+            raise KeyboardInterrupt
+        command(cursor, sql)
+
+    with pytest.raises(KeyboardInterrupt), cv.cache():
+        numbers.extend(range(100))
+        monkeypatch.setattr(DriverCursor, "command", interrupted)
+    monkeypatch.undo()
+    numbers.append(100)
+    assert committed(engine) == {"numbers": list(range(101))}
+
+
+def test_rows_wait_as_wholes(engine):
+    cv = ColumnVault(engine)
+    keys, names = cv.create_column("key", "i64"), cv.create_column("name", "str")
+    with cv.cache(cap_bytes=4000, flush_threshold=100):
+        for number in range(50):
+            cv.append_row({"key": number, "name": "x" * number})
+            found = committed(engine)
+            assert found["name"] == ["x" * key for key in found["key"]]
+        for wrong in ({"key": 50, "name": 5}, {"key": "50", "name": "x"}):
+            with pytest.raises(UnsupportedType):
+                cv.append_row(wrong)
+        cv.append_row({"key": 50, "name": "x" * 50})
+        cv.append_row({"key": 51, "name": "y" * 10_000})
+    assert keys[:] == list(range(52))
+    assert [len(name) for name in names] == [*range(51), 10_000]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from contextlib import suppress
 
 import pytest
@@ -229,3 +231,43 @@ def test_another_process_deletes_makes_and_renames(new_url):
         assert there["d"][:] == ["x", "y"]
         for engine in engines:
             engine.dispose()
+
+
+def test_an_existing_column_has_the_options_that_ensure_is_given(cv):
+    plain = cv.ensure("plain", "i64")
+    checked = cv.ensure("checked", "i64", compression="zstd:5", checksum=True, block_bytes=1000)
+    assert cv.ensure("plain", "i64") is plain
+    assert cv.ensure("checked", "i64") is checked
+    assert cv.ensure("checked", "i64", compression="zstd:5", checksum=True, block_bytes=1000) is checked
+    for options in ({"checksum": True}, {"compression": "zstd"}, {"block_bytes": 128}):
+        with pytest.raises(InvalidArgument, match=f"made with {next(iter(options))}="):
+            cv.ensure("plain", "i64", **options)
+
+
+def test_del_removes_a_column(cv):
+    cv.create_column("a", "i64")
+    del cv["a"]
+    assert list(cv) == []
+    with pytest.raises(NotFound, match="no column 'a'"):
+        del cv["a"]
+
+
+def test_a_name_has_at_most_1000_bytes(cv):
+    cv.create_column("ä" * 500, "i64").append(1)
+    assert cv["ä" * 500][:] == [1]
+    with pytest.raises(InvalidArgument, match="1001 bytes"):
+        cv.create_column("ä" * 500 + "x", "i64")
+
+
+def test_vaults_and_columns_that_were_opened_by_path_can_be_pickled(tmp_path):
+    cv = ColumnVault(tmp_path / "a.db", block_bytes=1000, read_cache=1 << 20)
+    numbers = cv.create_column("numbers", "i64")
+    numbers.extend([1, 2])
+    again = pickle.loads(pickle.dumps(cv))
+    assert again.read_cache.capacity == 1 << 20
+    again["numbers"].append(3)
+    column = pickle.loads(pickle.dumps(numbers))
+    assert column == [1, 2, 3]
+    assert copy.deepcopy(numbers) == numbers
+    with pytest.raises(UnsupportedType, match="cannot be pickled"):
+        pickle.dumps(ColumnVault(cv.engine))

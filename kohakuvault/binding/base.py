@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Dialect, Engine
 from .. import engine as engines
 from .. import extension
 from ..errors import InvalidArgument, KohakuVaultError, ReadOnlyDatabase
-from ..lending import DriverCursor
+from ..lending import DriverCursor, Outcome
 from ..scanning import Scan
 from ..statements import Statement
 
@@ -195,11 +195,19 @@ def in_autocommit(connection: Any) -> bool:
 @contextmanager
 def begun(cursor: DriverCursor, begin: str) -> Iterator[None]:
     """Run the block in a transaction that ``begin`` begins."""
+    outcome = cursor.outcome = Outcome()
     cursor.command(begin)
+    ends = False
     try:
         yield
+        ends = True
         cursor.command("COMMIT")
-    except BaseException:
+        outcome.committed = True
+    except BaseException as error:
+        if ends and not isinstance(error, KohakuVaultError) and not cursor.in_transaction:
+            # An interrupt, behind the COMMIT.
+            outcome.committed = True
+            raise
         # The original error matters; the connection is closed if this fails too.
         with suppress(KohakuVaultError):
             cursor.command("ROLLBACK")

@@ -194,10 +194,17 @@ class WriteCache(Generic[Waiting]):
                 )
             # What other threads add meanwhile waits for the lock: it is neither lost nor taken for written.
             self._buffer.admit(0)
+            outcome = None
             try:
                 with binding.writing() as cursor:
+                    outcome = cursor.outcome
                     self._write(cursor, self._buffer)
                 return self._written()
+            except BaseException:
+                # An interrupt may come when all of it is committed, and what is appended must not be written twice.
+                if outcome is not None and outcome.committed:
+                    self._written()
+                raise
             finally:
                 self._admit()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidArgument, UnsupportedType
+from ..errors import InvalidArgument, UnknownOption, UnsupportedType
 from ..lending import DriverCursor
 from .elements import reading_blocks
+from .places import as_index
 from .reading import ColumnReading
 
 __all__ = ["ColumnAggregates"]
@@ -39,9 +40,11 @@ class ColumnAggregates(ColumnReading):
 
     Every block of such a column has a summary: its least and greatest element, their sum, and how many are NaN. Only
     blocks that are cut by ``start`` or ``stop``, or in which single elements were assigned since, are read.
+
+    ``numpy.sum``, ``mean``, ``min`` and ``max`` of a column call these.
     """
 
-    def sum(self, start: int = 0, stop: int | None = None) -> Any:
+    def sum(self, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
         """Return the sum of the elements ``start`` to ``stop``; 0 if there are none.
 
         Of integers exactly, however large. Of floats as a float64, compensated for rounding within each block
@@ -52,12 +55,13 @@ class ColumnAggregates(ColumnReading):
         UnsupportedType
             if the elements are no numbers.
         """
+        _refuse(numpy, "sum()")
         totals = self._totals(start, stop, "sum()")
         if totals is None:
             return 0.0 if self._is_float else 0
         return float("nan") if totals.nans else totals.sum
 
-    def mean(self, start: int = 0, stop: int | None = None) -> float:
+    def mean(self, start: int = 0, stop: int | None = None, **numpy: Any) -> float:
         """Return the arithmetic mean of the elements ``start`` to ``stop``; NaN if one is.
 
         Raises
@@ -67,22 +71,25 @@ class ColumnAggregates(ColumnReading):
         UnsupportedType
             if the elements are no numbers.
         """
+        _refuse(numpy, "mean()")
         totals = self._some(start, stop, "mean()")
         return float("nan") if totals.nans else totals.sum / totals.many
 
-    def min(self, start: int = 0, stop: int | None = None) -> Any:
+    def min(self, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
         """Return the least of the elements ``start`` to ``stop``; NaN if one is, as numpy does.
 
         Raises as :meth:`mean`.
         """
+        _refuse(numpy, "min()")
         totals = self._some(start, stop, "min()")
         return float("nan") if totals.nans else totals.min
 
-    def max(self, start: int = 0, stop: int | None = None) -> Any:
+    def max(self, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
         """Return the greatest of the elements ``start`` to ``stop``; NaN if one is, as numpy does.
 
         Raises as :meth:`mean`.
         """
+        _refuse(numpy, "max()")
         totals = self._some(start, stop, "max()")
         return float("nan") if totals.nans else totals.max
 
@@ -129,7 +136,8 @@ class ColumnAggregates(ColumnReading):
     def _some(self, start: int, stop: int | None, what: str) -> _Totals:
         totals = self._totals(start, stop, what)
         if totals is None:
-            raise InvalidArgument(f"{what} of no elements: column {self.name!r} has none from {start} to {stop}")
+            where = "" if (start, stop) == (0, None) else f" from {start} to {'the end' if stop is None else stop}"
+            raise InvalidArgument(f"{what} of no elements: column {self.name!r} has none{where}")
         return totals
 
     def _totals(self, start: int, stop: int | None, what: str) -> _Totals | None:
@@ -158,7 +166,7 @@ class ColumnAggregates(ColumnReading):
     def _stretches(self, cursor: DriverCursor, start: int, stop: int | None) -> Iterator[_Stretch]:
         """Divide the elements ``start`` to ``stop`` at the ends of blocks, in the order of their indices."""
         blocks = self._blocks(cursor)
-        start, stop, _ = slice(start, stop).indices(blocks.length())
+        start, stop, _ = slice(as_index(start), None if stop is None else as_index(stop)).indices(blocks.length())
         place = start
         if start < stop:
             for first, count, summary in blocks.summaries(start, stop):
@@ -171,6 +179,13 @@ class ColumnAggregates(ColumnReading):
     def _check_numbers(self, what: str) -> None:
         if self._elements.array_dtype is None or self._elements.stacks or self._elements.item_size is None:
             raise UnsupportedType(f"{what} is of numbers, and column {self.name!r} is of {self.dtype}")
+
+
+def _refuse(numpy: Mapping[str, Any], what: str) -> None:
+    """Raise for what numpy's function of that name has been given, and this has no use for."""
+    for name, given in numpy.items():
+        if name not in ("axis", "dtype", "out") or (given is not None and not (name == "axis" and given == 0)):
+            raise UnknownOption(f"{what} of a column has no {name}; numpy.asarray(column) is an array, which has more")
 
 
 def _in_range(run: np.ndarray[Any, Any], lo: Any, hi: Any) -> np.ndarray[Any, Any]:

@@ -144,7 +144,8 @@ class Blocks:
     def summaries(self, start: int, stop: int) -> list[tuple[int, int, bytes | None]]:
         """Return ``(start, count, summary)`` of the blocks with elements ``start`` to ``stop``."""
         rows = self._cursor.all(self._sql.summaries, self._id, start, stop)
-        return [row[1:] for row in self._split(rows, start, stop)[1]]
+        blocks = self._split(rows, start, stop)[1]
+        return [(begin, count, self._form.load_summary(summary)) for _, begin, count, summary in blocks]
 
     # -- changing ------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ class Elements:
         if isinstance(values, np.ma.MaskedArray):
             raise UnsupportedType("a masked array has no values where it is masked; fill them with filled()")
         if isinstance(values, np.ndarray):
-            if self.array_dtype is not None:
+            if self.array_dtype is not None and values.dtype.kind != "O":
                 return self._exact(values)
             # msgpack keeps the types of numpy's numbers.
             return list(values) if self.codec.element in _FORMATS else values.tolist()

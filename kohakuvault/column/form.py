@@ -10,10 +10,13 @@ from .._native import frame, unframe
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 from .elements import Elements, elements_of, reading_blocks
 
-__all__ = ["BLOCK_BYTES", "LARGEST_BLOCK", "Form"]
+__all__ = ["BLOCK_BYTES", "LARGEST_BLOCK", "LEVELS", "Form"]
 
 # A block and its row header fill one 16 KiB page, so that a point read touches no overflow page.
 BLOCK_BYTES = 16_000
+
+# Of zstd.
+LEVELS = range(1, 23)
 
 # Bytes of a block with several elements; also more than any element that can be stored.
 LARGEST_BLOCK = 1 << 30
@@ -49,7 +52,7 @@ class Form:
             raise CorruptValue(f"the dtype {dtype!r}, which this release does not know") from error
         if type(block_bytes) is not int or not 0 < block_bytes <= LARGEST_BLOCK:
             raise CorruptValue(f"block_bytes {block_bytes!r}")
-        if compression is not None and type(compression) is not int:
+        if compression is not None and (type(compression) is not int or compression not in LEVELS):
             raise CorruptValue(f"compression {compression!r}")
         return cls(elements, block_bytes, compression, bool(checksum))
 
@@ -87,7 +90,15 @@ class Form:
 
     def summary(self, block: Any, count: int) -> bytes | None:
         """Return what ``vault_block`` keeps of the elements of a block; None for what is no number."""
-        return self.elements.codec.summary(block, count)
+        summary = self.elements.codec.summary(block, count)
+        return summary if summary is None or not self.checksum else frame(summary, None, True)
+
+    def load_summary(self, stored: bytes | None) -> bytes | None:
+        """Return the summary that ``vault_block`` keeps."""
+        if stored is None or not self.checksum:
+            return stored
+        with reading_blocks:
+            return unframe(stored, len(stored), False, True)
 
     # -- the tail ------------------------------------------------------------------------------
 

@@ -8,12 +8,11 @@ from typing import Any
 from ..errors import InvalidArgument, UnknownOption, UnsupportedType
 from .block_size import fitting_block_bytes
 from .elements import elements_of
-from .form import Form
+from .form import LEVELS, Form
 
 __all__ = ["chosen_form", "refuse_unknown"]
 
 _LEAST, _MOST = 64, 1 << 26
-_LEVELS = range(1, 23)
 
 # Options of KohakuVault 0.8 and 1.1, and what does their work here.
 _INSTEAD = {
@@ -49,6 +48,6 @@ def _level(compression: Any) -> int | None:
     if compression == "zstd":
         return 3
     name, _, level = compression.partition(":") if isinstance(compression, str) else ("", "", "")
-    if name == "zstd" and level.isdecimal() and int(level) in _LEVELS:
+    if name == "zstd" and level.isdecimal() and int(level) in LEVELS:
         return int(level)
     raise InvalidArgument(f"compression is None, 'zstd', or 'zstd:1' to 'zstd:22' (default 3), not {compression!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import operator
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ..errors import InvalidArgument, OutOfRange, UnsupportedType
 
-__all__ = ["END", "as_index", "is_many", "place_of", "places_of", "span"]
+__all__ = ["END", "as_index", "as_slice", "is_many", "place_of", "places_of", "span"]
 
 # Beyond any length, but within 64 bits, also when one is added to it.
 END = 2**62
@@ -37,7 +38,14 @@ def place_of(index: int, length: int) -> int:
 
 def is_many(index: Any) -> bool:
     """Whether ``index`` is a list, range or array of indices or a mask."""
-    return isinstance(index, (list, range)) or (isinstance(index, np.ndarray) and index.ndim > 0)
+    return isinstance(index, (list, range, array.array)) or (isinstance(index, np.ndarray) and index.ndim > 0)
+
+
+def as_slice(index: slice) -> slice:
+    """Return ``index`` if it can be a slice of a column."""
+    if index.step is not None and as_index(index.step) == 0:
+        raise InvalidArgument("the step of a slice is not 0")
+    return index
 
 
 def places_of(indices: Any, length: int) -> Places:
@@ -72,6 +80,10 @@ def places_of(indices: Any, length: int) -> Places:
 
 
 def _as_array(indices: Any) -> np.ndarray[Any, Any]:
+    if isinstance(indices, np.ma.MaskedArray):
+        raise UnsupportedType(
+            "a masked array has no indices where it is masked; take those that are there: compressed()"
+        )
     try:
         array = np.asarray(indices)
     except ValueError as error:

@@ -11,7 +11,7 @@ from ..errors import InvalidArgument, UnsupportedType
 from ..lending import DriverCursor
 from .base import ColumnBase
 from .elements import Part
-from .places import END, as_index, is_many, place_of, places_of, span
+from .places import END, as_index, as_slice, is_many, place_of, places_of, span
 
 __all__ = ["ColumnReading"]
 
@@ -80,6 +80,7 @@ class ColumnReading(ColumnBase):
             if self._vault._cache is not None and (array := self._kept(index.start, index.stop)) is not None:
                 return array.copy() if self._elements.stacks else array.tolist()
             return self._between(index.start, index.stop, self._elements.unpack)
+        index = as_slice(index)
         with self._settled.reading() as cursor:
             places = range(self._blocks(cursor).length(exact=True))[index]
             if not places:

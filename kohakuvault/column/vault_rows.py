@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument, UnsupportedType
 from .vault_base import ColumnVaultBase
+from .vault_caching import ColumnVaultCaching
 
 if TYPE_CHECKING:
     from ..columns import Column
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["ColumnVaultRows", "in_turn", "lengths_of"]
 
 
-class ColumnVaultRows(ColumnVaultBase):
+class ColumnVaultRows(ColumnVaultCaching, ColumnVaultBase):
     """The part of :class:`~kohakuvault.ColumnVault` that adds to several columns at once."""
 
     def append_rows(self, rows: Mapping[str, Iterable[Any]]) -> None:
@@ -56,15 +57,24 @@ class ColumnVaultRows(ColumnVaultBase):
     def append_row(self, row: Mapping[str, Any]) -> None:
         """Add one value to each of several columns, in one transaction: all of them or, if one is refused, none.
 
+        In ``with cv.cache():`` the row waits as a whole. So columns that are only added to like this stay in step,
+        however many write.
+
         Raises
         ------
         NotFound
             for a name that no column has.
         """
         columns = self._named(row, "append_row")
-        with self._settled.writing():
-            for column, value in in_turn([(column, row[column.name]) for column in columns]):
-                column.append(value)
+        packed = [(column, column._elements.pack_entry(row[column.name])) for column in columns]
+        binding = self.binding
+        if self._writes.settings is not None and binding.may_wait:
+            entries = [(column._id, column.name, column._form, entry) for column, entry in packed]
+            if self._writes.offer_row(binding, entries):
+                return
+        with self._settled.writing() as cursor:
+            for column, entry in in_turn(packed):
+                column._blocks(cursor).append_stream(1, entry)
 
     def _named(self, rows: Any, what: str) -> list[Column]:
         if not isinstance(rows, Mapping):

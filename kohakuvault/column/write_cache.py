@@ -6,7 +6,7 @@ Those of all columns of a bind are written in one transaction: never those of so
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Dialect
@@ -93,15 +93,38 @@ class ColumnWriteCache(WriteCache[ColumnBuffer]):
             settings = self._own.get(column_id, self.settings)
             if settings is None:
                 return False
-            open_ = self._open.get(column_id)
-            if open_ is None or open_.form != form:
-                slot = self._buffer.slot(column_id, form.elements.codec.dtype)
-                open_ = self._open[column_id] = _Open(name, form, slot)
+            slot = self._slot(column_id, name, form)
 
             def add(buffer: ColumnBuffer, most: int) -> bool:
-                return open_.slot.insert(count, stream, most)
+                return slot.insert(count, stream, most)
 
             return self._take(binding, settings, len(stream), add)
+
+    def offer_row(self, binding: Binding, row: Sequence[tuple[int, str, Form, bytes]]) -> bool:
+        """As :meth:`offer`, for one element of each of several columns: no flush comes between them."""
+        with self._lock:
+            settings = self.settings
+            if settings is None:
+                return False
+            slots = [(self._slot(column_id, name, form), stream) for column_id, name, form, stream in row]
+            size = sum(len(stream) for _, stream in slots)
+
+            def add(buffer: ColumnBuffer, most: int) -> bool:
+                if buffer.bytes + size > most:
+                    return False
+                for slot, stream in slots:
+                    slot.insert(1, stream, sys.maxsize)
+                return True
+
+            return self._take(binding, settings, size, add)
+
+    def _slot(self, column_id: int, name: str, form: Form) -> ColumnSlot:
+        """Return what takes the elements of a column."""
+        open_ = self._open.get(column_id)
+        if open_ is None or open_.form != form:
+            slot = self._buffer.slot(column_id, form.elements.codec.dtype)
+            open_ = self._open[column_id] = _Open(name, form, slot)
+        return open_.slot
 
     def flush_for(self, binding: Binding, column_id: int) -> int:
         """Write all that waits, of all columns; return how many bytes were of one."""

@@ -12,7 +12,7 @@ from ..errors import InvalidArgument, UnsupportedType
 from .arrow_source import arrow_runs, is_arrow
 from .blocks import Blocks, Head
 from .form import LARGEST_BLOCK
-from .places import as_index, is_many, place_of, places_of, span
+from .places import as_index, as_slice, is_many, place_of, places_of, span
 from .search import ColumnSearch
 
 __all__ = ["ColumnWriting"]
@@ -138,7 +138,7 @@ class ColumnWriting(ColumnSearch):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
-            self._set_slice(index, self._collected(value))
+            self._set_slice(as_slice(index), self._collected(value))
         elif is_many(index):
             self._set_many(index, self._collected(value))
         else:
@@ -190,6 +190,9 @@ class ColumnWriting(ColumnSearch):
                 raise InvalidArgument(f"{len(values)} values cannot be assigned to {len(places)} elements")
             # Of an element that is named twice, the last value counts.
             unique, from_behind = np.unique(places[::-1], return_index=True)
+            if len(unique) < len(places):
+                # The others have to be such that they could be stored, too.
+                self._elements.pack(values, self._form.block_bytes)
             chosen = len(places) - 1 - from_behind
             given = values[chosen] if isinstance(values, np.ndarray) else [values[place] for place in chosen.tolist()]
             blocks.scatter(head, unique.tolist(), given)
@@ -198,7 +201,8 @@ class ColumnWriting(ColumnSearch):
 
     def __delitem__(self, index: Any) -> None:
         if isinstance(index, slice):
-            self._change(lambda blocks, head: self._remove(blocks, head, range(head.length)[index]))
+            part = as_slice(index)
+            self._change(lambda blocks, head: self._remove(blocks, head, range(head.length)[part]))
         elif is_many(index):
             self._change(lambda blocks, head: self._remove_many(blocks, head, places_of(index, head.length)))
         else:
