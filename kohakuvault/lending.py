@@ -161,8 +161,9 @@ class DriverCursor:
             raise
 
     def many(self, statement: Statement, rows: Iterable[Sequence[Any]]) -> None:
-        """Run once for each of ``rows``."""
-        parameters = [statement.parameters(row) for row in rows]
+        """Run once for each of ``rows``, which are taken one by one."""
+        # All of them in a list would be objects enough for a garbage collection, and that looks at what is written too.
+        parameters = map(statement.parameters, rows)
         try:
             self.cursor.executemany(statement.sql, parameters)
         except BaseException as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -348,17 +349,22 @@ class Blocks:
         """Insert new blocks from element ``start`` on; return where they end and the last serial number."""
         if not blocks:
             return start, serial
-        rows, payloads = [], []
-        for count, data in blocks:
-            serial += 1
-            block_id = self._id * SERIALS + serial
-            payloads.append((block_id, self._form.store(data)))
-            rows.append((block_id, self._id, start, count, self._form.summary(data, count)))
-            start += count
-        self._require(serial < SERIALS, "it has had as many blocks as a column can have; copy it to a new one")
-        self._cursor.many(self._sql.insert_payload, payloads)
-        self._cursor.many(self._sql.insert_block, rows)
-        return start, serial
+        last = serial + len(blocks)
+        self._require(last < SERIALS, "it has had as many blocks as a column can have; copy it to a new one")
+        ids = range(self._id * SERIALS + serial + 1, self._id * SERIALS + last + 1)
+        store, summary = self._form.store, self._form.summary
+        starts = accumulate((count for count, _ in blocks), initial=start)
+        self._cursor.many(
+            self._sql.insert_payload, ((block, store(data)) for block, (_, data) in zip(ids, blocks, strict=True))
+        )
+        self._cursor.many(
+            self._sql.insert_block,
+            (
+                (block, self._id, begin, count, summary(data, count))
+                for block, begin, (count, data) in zip(ids, starts, blocks, strict=False)
+            ),
+        )
+        return start + sum(count for count, _ in blocks), last
 
     def _remove(self, run: Run) -> None:
         if run.id is not None:

@@ -11,7 +11,7 @@ use super::buffer::{Array, Item, is_buffer, is_bytes_like, to_little_endian};
 use super::errors::{Place, at, block_error, type_name};
 use super::number::{Number, by_scalar, read};
 use super::packing::values;
-use super::sequence::{changed, to_list};
+use super::sequence::{changed, prefetch, to_list};
 use super::text::with_bytes;
 use super::vector::{append, fill, normalise_bools, pack_any};
 
@@ -76,6 +76,7 @@ fn pack_numbers<'py, T: Number>(list: &Bound<'py, PyList>, limits: Limits) -> Py
         .map(|count| {
             let block = PyBytes::new_with(list.py(), count * size, |block| {
                 for cell in block.chunks_exact_mut(size) {
+                    prefetch(list, index);
                     // The iterator ends early if reading an item shortened the list.
                     let item = items.next().ok_or_else(|| changed(list))?;
                     let number = read::<T>(&item, Place::Element(index))?;
@@ -161,6 +162,7 @@ fn pack_variable<'py>(
     let mut items = list.iter();
     let mut value = Vec::new();
     for index in 0..total {
+        prefetch(list, index);
         let item = items.next().ok_or_else(|| changed(list))?;
         let place = Place::Element(index);
         match dtype {

@@ -13,6 +13,27 @@ use super::errors::{describe, type_name};
 use super::packing::classes::classes;
 use super::packing::errors::unsupported;
 
+/// How many items ahead of the one that is being read.
+const AHEAD: usize = 24;
+
+/// Asks for the memory of an item that will be read soon. The items of a list may lie anywhere: waiting for each of
+/// them takes as long as packing it.
+#[inline(always)]
+pub(crate) fn prefetch(list: &Bound<'_, PyList>, index: usize) {
+    #[cfg(all(target_arch = "x86_64", not(Py_GIL_DISABLED)))]
+    if index + AHEAD < list.len() {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the list has such an item, and nobody changes it meanwhile, as we hold the GIL. Asking for memory
+        // reads nothing, whatever the address.
+        unsafe {
+            let item = pyo3::ffi::PyList_GET_ITEM(list.as_ptr(), (index + AHEAD).cast_signed());
+            _mm_prefetch::<_MM_HINT_T0>(item.cast());
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(Py_GIL_DISABLED))))]
+    let _ = (list, index);
+}
+
 /// The values to be packed as a list: itself, or a new one. What an iterator raises is passed on.
 pub(crate) fn to_list<'py>(values: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
     if let Ok(list) = values.cast::<PyList>() {
