@@ -10,8 +10,8 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from ..kv.stream_target import replaced
 from ..kvault import KVault
+from ..replacing import replaced
 from .app import Database, TableName, app, progress_bar
 from .entries import AsBytes, AsInt, Key, key_of, open_existing
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument, NotFound, UnsupportedType
-from ..kv.stream_target import replaced
+from ..replacing import replaced
 from .arrow_arrays import arrow_field, dtype_of_field, encoded_as, pyarrow
 from .arrow_source import record_batches
 from .elements import elements_of

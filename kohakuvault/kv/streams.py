@@ -34,6 +34,7 @@ from ..known import forget, is_known, remember
 from ..lending import DriverCursor, translated_errors
 from ..orm.chunks import CHUNKED_TAG, TriggerCount, chunk_table, create_triggers
 from ..packing import ChunkedBytes, pack
+from ..replacing import replaced
 from ..schema import lock_schema, open_tables
 from ..statements import Statement
 from .expiry import is_over
@@ -41,7 +42,7 @@ from .statements import KVStatements
 from .stream_reader import ChunkReader
 from .stream_source import Reader, Source, opened, whole_number
 from .stream_statements import stream_statements
-from .stream_target import Writer, check_writer, replaced
+from .stream_target import Writer, check_writer
 
 __all__ = ["CHUNK_SIZE", "Progress", "Streams", "check_progress"]
 
