@@ -44,7 +44,7 @@ def is_many(index: Any) -> bool:
 def as_slice(index: slice) -> slice:
     """Return ``index`` if it can be a slice of a column."""
     if index.step is not None and as_index(index.step) == 0:
-        raise InvalidArgument("the step of a slice is not 0")
+        raise InvalidArgument("the step of a slice cannot be zero")
     return index
 
 
