@@ -15,7 +15,7 @@ from kohakuvault import KVault
 from kohakuvault.kv.statements import KVStatements, kv_statements
 from kohakuvault.orm.tables import table_of
 from kohakuvault.packing import pack
-from kv_operations import VALUE, Operations
+from kv_operations import VALUE, Operations, new_value
 from memory import growth_of_iterating, in_new_process
 from peers import UPSTREAM
 
@@ -89,7 +89,8 @@ class Raw(Operations):
         self._executemany(self._put_parameters([key for key, _ in pairs]))
 
     def _put_parameters(self, keys: list[str]) -> list[Any]:
-        return [self._sql.put.parameters((key, VALUE)) for key in keys]
+        value = new_value()
+        return [self._sql.put.parameters((key, value)) for key in keys]
 
     def _executemany(self, parameters: list[Any]) -> float:
         start = perf_counter()

@@ -8,12 +8,20 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterable
+from itertools import count as numbers
 from time import perf_counter
 from typing import Any
 
 from memory import growth_of_iterating
 
 VALUE = b"x" * 256
+
+_numbers = numbers()
+
+
+def new_value() -> bytes:
+    """Return a value that no key has: SQLite writes no page whose bytes would stay as they are."""
+    return next(_numbers).to_bytes(8, "little") * (len(VALUE) // 8)
 
 
 class Operations:
@@ -82,7 +90,7 @@ class Operations:
 
     @staticmethod
     def _put(store: Any, keys: list[str]) -> float:
-        value = VALUE
+        value = new_value()
         start = perf_counter()
         for key in keys:
             store[key] = value
@@ -101,7 +109,8 @@ class Operations:
 
     def set_many(self, count: int) -> float:
         """Set again the keys that there are."""
-        pairs = self.pairs[:count]
+        value = new_value()
+        pairs = [(key, value) for key in self.keys[:count]]
         start = perf_counter()
         self._set_many(self.store, pairs)
         return (perf_counter() - start) / count

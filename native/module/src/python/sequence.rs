@@ -18,7 +18,7 @@ const AHEAD: usize = 24;
 
 /// Asks for the memory of an item that will be read soon. The items of a list may lie anywhere: waiting for each of
 /// them takes as long as packing it.
-#[inline(always)]
+#[inline]
 pub(crate) fn prefetch(list: &Bound<'_, PyList>, index: usize) {
     #[cfg(all(target_arch = "x86_64", not(Py_GIL_DISABLED)))]
     if index + AHEAD < list.len() {
