@@ -11,11 +11,16 @@ from unittest import mock
 
 import pytest
 import sqlalchemy
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 import kohakuvault
 from kohakuvault import KVault
+
+# No test is about time, not even that of a slow machine.
+settings.register_profile("kohakuvault", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kohakuvault")
 
 DATABASES = ("sqlite", "postgresql")
 
