@@ -306,9 +306,6 @@ class ColumnReading(ColumnBase):
             for data, _, first, stop in self._between(*_counted(start, count), list)
         )
 
-    def _not_numbers(self, what: str) -> UnsupportedType:
-        return UnsupportedType(f"{what} is of numbers, and this column is of {self.dtype}")
-
 
 def _counted(start: Any, count: Any) -> tuple[int, int | None]:
     if type(start) is int and type(count) is int and 0 <= start < END and 0 <= count < END:
