@@ -2,6 +2,7 @@
 
 use kohakuvault_core::distance::{DistanceError, floats_from_bytes};
 use kohakuvault_core::dtype::Scalar;
+use kohakuvault_core::element::Element;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -53,7 +54,7 @@ fn whole_floats(bytes: Vec<u8>) -> PyResult<Vec<u8>> {
     if bytes.len().is_multiple_of(4) {
         Ok(bytes)
     } else {
-        Err(value_error(DistanceError::Ragged { bytes: bytes.len() }))
+        Err(value_error(DistanceError::Ragged { bytes: bytes.len(), element: Element::F32 }))
     }
 }
 
