@@ -32,6 +32,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::gather::Gather;
     #[pymodule_export]
+    use crate::python::index_form::IndexForm;
+    #[pymodule_export]
     use crate::python::nearest::NearestAggregate;
     #[pymodule_export]
     use crate::python::packing::face::{pack, pack_cbor, pack_msgpack, unpack, unpack_cbor, unpack_msgpack};
