@@ -118,7 +118,7 @@ class VectorIndex(SchemaItem):
     @property
     def element(self) -> str:
         """The element type of the column."""
-        return getattr(self.vector_type, "elem", "f32")
+        return self.vector_type.elem
 
     @property
     def dimensions(self) -> int:

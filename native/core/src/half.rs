@@ -10,15 +10,11 @@ const EXPONENT: u32 = 23;
 pub fn to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let magnitude = u32::from(bits & 0x7FFF) << 13;
-    // Rebias from 15 to 127; the greatest exponent, of infinity and NaN, stays the greatest.
-    let rebias = if magnitude >= 31 << EXPONENT { 224 } else { 112 };
-    let normal = magnitude + (rebias << EXPONENT);
-    // Subnormal: the fraction counts steps of 2^-24. With the exponent of the smallest normal number it counts them
-    // from there, and the difference is exact.
-    let smallest = 113 << EXPONENT;
-    let subnormal = f32::from_bits(magnitude + smallest) - f32::from_bits(smallest);
-    let wide = if magnitude < 1 << EXPONENT { subnormal.to_bits() } else { normal };
-    f32::from_bits(sign | wide)
+    // Rebias from 15 to 127, of subnormal numbers too, by a product that is exact.
+    let rebiased = (f32::from_bits(magnitude) * f32::from_bits(239 << EXPONENT)).to_bits();
+    // Infinity and NaN, whose exponent is the greatest, keep the greatest.
+    let greatest = if magnitude >= 31 << EXPONENT { 255 << EXPONENT } else { 0 };
+    f32::from_bits(sign | rebiased | greatest)
 }
 
 /// The bits of the nearest binary16 number, ties to even; infinity from 65520 on.

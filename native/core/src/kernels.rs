@@ -89,14 +89,19 @@ impl Kernels {
     where
         [u8; BYTES]: Cell,
     {
+        Self::usable::<BYTES>().next().unwrap_or_else(Self::portable::<BYTES>)
+    }
+
+    /// All kernels this machine can run, the fastest first.
+    pub fn usable<const BYTES: usize>() -> impl Iterator<Item = Self>
+    where
+        [u8; BYTES]: Cell,
+    {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("popcnt")
-        {
-            return avx2::kernels::<BYTES>();
-        }
-        Self::portable::<BYTES>()
+        let special = [avx512::kernels::<BYTES>(), avx2::kernels::<BYTES>()];
+        #[cfg(not(target_arch = "x86_64"))]
+        let special = [];
+        special.into_iter().flatten().chain([Self::portable::<BYTES>()])
     }
 
     /// The kernels for the baseline of the compilation target (SSE2 on x86-64, NEON on aarch64).
@@ -288,11 +293,10 @@ fn sum_wide(query: &[f32], row: &[u8], term: impl Fn(f64, f64) -> f64) -> f64 {
     lanes.iter().sum()
 }
 
-/// The portable bodies compiled for an instruction set, which `Kernels::detect` must have found on the running
-/// processor before it gives them away.
+/// The portable bodies compiled for an instruction set.
 #[cfg(target_arch = "x86_64")]
 macro_rules! compiled_for {
-    ($set:ident: $features:literal) => {
+    ($set:ident: $($feature:tt)*) => {
         mod $set {
             #![allow(unsafe_code)]
 
@@ -304,14 +308,15 @@ macro_rules! compiled_for {
                     where
                         [u8; BYTES]: Cell,
                     {
-                        #[target_feature(enable = $features)]
+                        #[target_feature($(enable = $feature),*)]
                         fn compiled<const BYTES: usize>(query: &[f32], row: &[u8]) -> Sums
                         where
                             [u8; BYTES]: Cell,
                         {
                             $body(query, row)
                         }
-                        // SAFETY: `kernels` is called only by `Kernels::detect`, after it has found the features.
+                        // SAFETY: leaves this module only through `kernels`, which has found every feature on the
+                        // running processor.
                         unsafe { compiled::<BYTES>(query, row) }
                     }
                 };
@@ -324,7 +329,7 @@ macro_rules! compiled_for {
             compiled!(dot => super::dot::<BYTES, true>);
 
             fn differing_bits(query: &[u8], row: &[u8]) -> u64 {
-                #[target_feature(enable = $features)]
+                #[target_feature($(enable = $feature),*)]
                 fn compiled(query: &[u8], row: &[u8]) -> u64 {
                     super::differing_bits(query, row)
                 }
@@ -332,22 +337,26 @@ macro_rules! compiled_for {
                 unsafe { compiled(query, row) }
             }
 
-            pub(super) fn kernels<const BYTES: usize>() -> Kernels
+            /// `None` where the running processor lacks a feature.
+            pub(super) fn kernels<const BYTES: usize>() -> Option<Kernels>
             where
                 [u8; BYTES]: Cell,
             {
-                Kernels {
+                ($(is_x86_feature_detected!($feature))&&*).then_some(Kernels {
                     cosine: cosine::<BYTES>,
                     l2: squared_l2::<BYTES>,
                     l1: l1::<BYTES>,
                     hamming: hamming::<BYTES>,
                     dot: dot::<BYTES>,
                     bits: differing_bits,
-                }
+                })
             }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-compiled_for! { avx2: "avx2,fma,popcnt" }
+compiled_for! { avx2: "avx2" "fma" "popcnt" }
+// Processors that count bits in vectors, unlike the first ones with AVX-512, do not slow down for wide registers.
+#[cfg(target_arch = "x86_64")]
+compiled_for! { avx512: "avx2" "fma" "popcnt" "avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vpopcntdq" }
