@@ -82,7 +82,7 @@ def open_tables(
         or is missing and ``create`` is false.
     """
     name = tables[0].name
-    fact = (kind, name, tuple(sorted(options.items())))
+    fact = (kind, name, repr(sorted(options.items())))
     if is_known(binding.engine, fact):
         return
     with translated_errors(binding.engine), binding.inspecting() as connection:
@@ -123,7 +123,8 @@ def _check(connection: Connection, tables: Sequence[Table], kind: str, options: 
     if record is None and exist[0] and inspector.has_table(_RECORDS.name):
         _check_case(connection, name)
     for table, exists in zip(tables, exist, strict=True):
-        if exists and record is None:
+        # What the record does not say, the columns have to.
+        if exists and (record is None or not options.keys() <= record.options.keys()):
             _check_columns(inspector, table, kind)
     return record is not None and all(exist)
 
