@@ -79,7 +79,7 @@ def _write_blocks(
     block, done, all_entries, all_lists = 0, 0, [], []
     for batch in _batches(cursor, sql):
         whole = [row for row in batch if isinstance(row[1], bytes) and len(row[1]) == state.row_bytes]
-        entries = np.frombuffer(form.encode(whole), np.uint8).reshape(len(whole), -1)
+        entries = np.frombuffer(form.encode(whole), np.uint8).reshape(-1, form.entry_bytes)
         done += len(batch)
         if state.centroids is None:
             entries = np.concatenate([rest, entries])

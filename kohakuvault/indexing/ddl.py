@@ -61,6 +61,17 @@ def create(connection: Connection, index: VectorIndex) -> None:
     build(cursor, index)
 
 
+def restore(connection: Connection, index: VectorIndex) -> None:
+    """Make the tables and triggers that are missing, and what ``<name>_meta`` says."""
+    names = _names(connection, index)
+    for satellite, columns in _TABLES.items():
+        connection.execute(text(f"CREATE TABLE IF NOT EXISTS {names[satellite]} ({columns})"))
+    for event in EVENTS:
+        connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
+    create_triggers(connection, index)
+    _write_meta(connection, index)
+
+
 def create_triggers(connection: Connection, index: VectorIndex) -> None:
     """Make the triggers that note what changes."""
     names = _names(connection, index)

@@ -60,7 +60,7 @@ class FoldCounter:
 def fold(cursor: DriverCursor, index: VectorIndex) -> None:
     """Bring everything that is pending into the blocks, in the transaction of ``cursor``."""
     sql = index_statements(index, cursor.dialect)
-    if cursor.one(sql.has_blocks) is None:
+    if cursor.one(sql.has_blocks) is None or cursor.one(sql.rows, _BEFORE_ALL, 1) is None:
         build(cursor, index)
         return
     state = State.read(cursor, sql)
@@ -74,7 +74,8 @@ def _fold(cursor: DriverCursor, sql: IndexStatements, state: State, rows: Sequen
     # What cannot be encoded stays pending: every search names it, as one without an index does.
     settled = [row for row in rows if row[1] is None or _is_whole(row[1], state)]
     present = [(id, vector) for id, vector, _ in settled if vector is not None]
-    blocks = Blocks(cursor, sql, state.form.entry_bytes)
+    form = state.form
+    blocks = Blocks(cursor, sql, form.entry_bytes)
     out: dict[int, list[int]] = defaultdict(list)
     for id, _, block in rows:
         if block is not None:
@@ -82,7 +83,7 @@ def _fold(cursor: DriverCursor, sql: IndexStatements, state: State, rows: Sequen
     for block, ids in out.items():
         blocks.remove(block, ids)
     lists = state.lists_of([vector for _, vector in present])
-    entries = np.frombuffer(state.form.encode(present), np.uint8).reshape(len(present), -1)
+    entries = np.frombuffer(form.encode(present), np.uint8).reshape(-1, form.entry_bytes)
     for list_ in np.unique(lists).tolist():
         blocks.add(state.first_block(list_), state.first_block(list_ + 1), entries[lists == list_])
     for list_ in {block >> 32 for block in out}:

@@ -95,7 +95,7 @@ class State:
 
     def lists_of(self, vectors: list[bytes]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the number of the inverted list that each packed vector belongs to."""
-        if self.centroids is None:
+        if self.centroids is None or not vectors:
             return np.zeros(len(vectors), np.int64)
         from .clustering import nearest_centroids
 

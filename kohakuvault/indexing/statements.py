@@ -121,6 +121,12 @@ class IndexStatements:
         return self._statement(select(self._blocks.c.id).limit(literal_column("1")))
 
     @cached_property
+    def size(self) -> Statement:
+        """How many blocks there are, and their bytes."""
+        size = func.coalesce(func.sum(func.length(self._blocks.c.data)), 0)
+        return self._statement(select(func.count(), size).select_from(self._blocks))
+
+    @cached_property
     def block(self) -> Statement:
         """The bytes of a block."""
         return self._statement(select(self._blocks.c.data).where(self._blocks.c.id == bindparam("of")), "of")

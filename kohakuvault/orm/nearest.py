@@ -32,6 +32,7 @@ def nearest(
     where: ColumnElement[bool] | None = None,
     metric: str = "cosine",
     key: InstrumentedAttribute[Any] | ColumnElement[Any] | None = None,
+    exact: bool = False,
 ) -> TableValuedAlias:
     """Return the ``k`` rows nearest to ``query``, as a FROM element with the columns ``id`` and ``distance``.
 
@@ -51,6 +52,8 @@ def nearest(
         :class:`~kohakuvault.orm.distance.Distance`.
     key
         The column that becomes ``id``: integer or text; by default the table's primary key.
+    exact
+        Compare every row, even if there is an index.
 
     Examples
     --------
@@ -80,18 +83,20 @@ def nearest(
     # enclosing statement usually selects from the same table.
     elements = () if elem == "f32" else (elem,)
     hits = select(func.kv_nearest(key_, column_, query, k, metric, *elements, type_=String())).correlate(None)
-    distance = Distance(column_, query, metric)
+    distance: ColumnElement[float] = Distance(column_, query, metric)
+    # pgvector's indexes serve the bare operator only.
+    by_distance = distance + 0.0 if exact else distance
     ordered = (
         select(key_.label("id"), distance.label("distance"))
         .where(column_.is_not(None))
-        .order_by(distance, key_)
+        .order_by(by_distance, key_)
         .limit(k)
         .correlate(None)
     )
     if where is not None:
         hits, ordered = hits.where(where), ordered.where(where)
     forms = [hits.scalar_subquery(), ordered.scalar_subquery()]
-    index = _index_of(column_, key_, metric)
+    index = None if exact else _index_of(column_, key_, metric)
     if index is not None:
         forms.append(_by_index(index, query, k, key_, where))
     found = _Nearest(*forms)

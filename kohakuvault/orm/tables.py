@@ -28,6 +28,7 @@ from sqlalchemy.types import TypeEngine
 
 from .column_ddl import complete_tables
 from .types import Key, Packed, Vector
+from .vector_index import VectorIndex
 
 __all__ = [
     "Block",
@@ -209,18 +210,31 @@ def _kv_class(name: str, pickle: bool) -> type[KVTable]:
 
 
 def vector_class(
-    name: str, dimensions: int, *, pickle: bool = False, metadata: tuple[MetadataColumn, ...] = ()
+    name: str,
+    dimensions: int,
+    *,
+    pickle: bool = False,
+    metadata: tuple[MetadataColumn, ...] = (),
+    index: tuple[str, str] | None = None,
 ) -> type[VectorTable]:
-    """Return the mapped class of the vectors stored in table ``name``; the same class for the same arguments."""
-    return _vector_class(name, dimensions, pickle, metadata)
+    """Return the mapped class of the vectors stored in table ``name``; the same class for the same arguments.
+
+    ``index`` is kind and metric of its vector index, which is named ``<name>_index``.
+    """
+    return _vector_class(name, dimensions, pickle, metadata, index)
 
 
 @cache
-def _vector_class(name: str, dimensions: int, pickle: bool, metadata: tuple[MetadataColumn, ...]) -> type[VectorTable]:
-    extra = {
+def _vector_class(
+    name: str, dimensions: int, pickle: bool, metadata: tuple[MetadataColumn, ...], index: tuple[str, str] | None
+) -> type[VectorTable]:
+    extra: dict[str, Any] = {
         column.name: mapped_column(column.name, column.type, nullable=True, index=column.index, sort_order=1)
         for column in metadata
     }
+    if index is not None:
+        kind, metric = index
+        extra["__table_args__"] = (VectorIndex(f"{name}_index", "vector", kind=kind, metric=metric),)
     return _mapped(name, VectorTable, {"__dimensions__": dimensions, "__pickle__": pickle, **extra})
 
 

@@ -55,8 +55,3 @@ class VectorCare(VectorEntries):
             "metadata": list(self._sql.metadata.columns),
             **maintenance_of(binding).sizes(table),
         }
-
-    def info(self) -> dict[str, Any]:
-        """Return the table's name, dimensions, metric and number of rows."""
-        name = table_of(self.entity).name
-        return {"table": name, "dimensions": self.dimensions, "metric": self.metric, "count": len(self)}

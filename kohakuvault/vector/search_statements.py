@@ -33,18 +33,18 @@ class SearchStatements:
         self._made: OrderedDict[Any, Statement] = OrderedDict()
         self._lock = Lock()
 
-    def nearest(self, metric: str, condition: Condition | None) -> Statement:
-        """Select ``id, distance, value`` of the ``k`` nearest to ``query``."""
+    def nearest(self, metric: str, condition: Condition | None, *, exact: bool = False) -> Statement:
+        """Select ``id, distance, value`` of the ``k`` nearest to ``query``; ``exact`` without an index."""
 
         def build() -> Statement:
             table = self._table
             query = bindparam("query", type_=table.c.vector.type)
             where = None if condition is None else condition.element
-            hit = nearest(self._entity.vector, query, bindparam("k", type_=Integer()), metric=metric, where=where)
+            hit = nearest(self._entity.vector, query, bindparam("k", type_=Integer()), metric=metric, where=where, exact=exact)
             found = select(table.c.id, hit.c.distance, table.c.value).join_from(table, hit, hit.c.id == table.c.id)
             return self._statement(found.order_by(hit.c.distance.nulls_last(), table.c.id), condition, "query", "k")
 
-        return self._cached("nearest", metric, condition, build)
+        return self._cached("exact" if exact else "nearest", metric, condition, build)
 
     def within(self, metric: str, condition: Condition | None) -> Statement:
         """Select ``id, distance, value`` of at most ``k`` rows that are not farther from ``query`` than ``radius``."""
