@@ -72,7 +72,7 @@ class VectorBase(Container):
             "vector_type": self.vector_type,
         }
         if not is_own:
-            self._record["metadata"] = {column.name: column.type.compile(binding.dialect) for column in columns}
+            self._record["metadata"] = {column.name: str(column.type.compile(binding.dialect)) for column in columns}
         self._open(binding)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -115,10 +115,12 @@ class VectorEntries(AutoPack, VectorBase):
 
     def get_metadata(self, id: int) -> dict[str, Any]:
         """Return the metadata of a row, by the names of the columns; :class:`NotFound` if there is none."""
-        row = self.binding.one(self._sql.metadata_of, as_id(id))
-        if row is None:
-            raise self._missing(id)
-        return self._sql.metadata.read(row[1:])
+        id = as_id(id)
+        with self.binding.reading() as cursor:
+            row = cursor.one(self._sql.metadata_of, id)
+            if row is None:
+                raise self._missing(id)
+            return self._sql.metadata.read(row[1:], cursor.types[1:])
 
     def exists(self, id: int) -> bool:
         """Whether there is a row of that id."""
