@@ -26,7 +26,7 @@ def check_of(column: Column[Any], dialect: Dialect) -> Check:
         expected: type[Any] = column.type.python_type
     except NotImplementedError:
         expected = object
-    process = column.type.dialect_impl(dialect).bind_processor(dialect)
+    process: Any = column.type.dialect_impl(dialect).bind_processor(dialect)
     if isinstance(column.type, JSON):
         expected = object
         # The general one, or else the driver's, which comes too late.
