@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sqlalchemy import BindParameter, ColumnElement, Float, Integer, String, bindparam, column, func, select
 from sqlalchemy import inspect as sqlalchemy_inspect
 from sqlalchemy.ext.compiler import compiles
@@ -14,8 +13,9 @@ from sqlalchemy.sql.functions import Function
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from ..errors import InvalidArgument
-from .distance import Distance, check_metric
-from .types.vector import Vector, vector_bytes
+from .distance import Distance, check_metric, elem_of, vector_operand
+from .types.vector import Vector
+from .types.vector_elements import Array
 
 __all__ = ["nearest", "query_vector"]
 
@@ -36,14 +36,15 @@ def nearest(
     vector
         A mapped attribute or table column of type :class:`~kohakuvault.orm.types.Vector`.
     query
-        The vector to search for: 1-d array or sequence of numbers, finite; or a ``bindparam``.
+        The vector to search for: whatever the column takes; or a ``bindparam``.
     k
         How many rows at most; a non-negative int or a ``bindparam``.
     where
         A condition on the rows of the same table. It is applied before the search, so ``k`` rows are
         found whenever ``k`` rows match it.
     metric
-        ``"cosine"``, ``"l2"``, ``"l1"`` or ``"hamming"``; see :class:`~kohakuvault.orm.distance.Distance`.
+        ``"cosine"``, ``"l2"``, ``"l1"``, ``"hamming"`` or ``"ip"``; of bits only ``"hamming"``. See
+        :class:`~kohakuvault.orm.distance.Distance`.
     key
         The column that becomes ``id``: integer or text; by default the table's primary key.
 
@@ -60,8 +61,11 @@ def nearest(
     """
     check_metric(metric)
     column_, key_ = _columns(vector, key)
+    elem = elem_of(column_.type)
+    check_metric(metric, elem)
     if not isinstance(query, BindParameter):
-        query = bindparam(None, query_vector(query, column_.type, metric), type_=column_.type, unique=True)
+        query = query_vector(query, column_.type, metric)
+    query = vector_operand(query, column_.type)
     if not isinstance(k, BindParameter):
         if type(k) is not int or k < 0:
             raise InvalidArgument(f"k must be a non-negative int, not {k!r}")
@@ -70,7 +74,8 @@ def nearest(
     # Both forms travel as arguments of one function, so that caching, adaption and the collection of bound
     # parameters are SQLAlchemy's own; each dialect renders the form that it runs. correlate(None): the
     # enclosing statement usually selects from the same table.
-    hits = select(func.kv_nearest(key_, column_, query, k, metric, type_=String())).correlate(None)
+    elements = () if elem == "f32" else (elem,)
+    hits = select(func.kv_nearest(key_, column_, query, k, metric, *elements, type_=String())).correlate(None)
     distance = Distance(column_, query, metric)
     ordered = (
         select(key_.label("id"), distance.label("distance"))
@@ -85,10 +90,14 @@ def nearest(
     return found.table_valued(column("id", key_.type), column("distance", Float()))
 
 
-def query_vector(query: Any, type_: Any, metric: str, *, what: str = "query") -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return ``query`` as a float32 array that ``metric`` can compare, or raise the error that says why not."""
-    dimensions = type_.dimensions if isinstance(type_, Vector) else None
-    array = np.frombuffer(vector_bytes(query, dimensions), "<f4")
+def query_vector(query: Any, type_: Any, metric: str, *, what: str = "query") -> Array:
+    """Return ``query`` as an array of the column's elements that ``metric`` can compare, or raise why it cannot.
+
+    Numbers are rounded as those of the stored vectors were.
+    """
+    column_type = type_ if isinstance(type_, Vector) else Vector()
+    check_metric(metric, column_type.elem)
+    array = column_type.from_bytes(column_type.to_bytes(query))
     if metric == "cosine" and not array.any():
         raise InvalidArgument(
             f"the {what} is a zero vector, which has no direction to compare by cosine; use metric='l2'"

@@ -19,9 +19,11 @@
 pub mod block;
 pub mod distance;
 pub mod dtype;
+pub mod element;
 pub mod frame;
 pub mod half;
 pub mod kernels;
+pub mod metric;
 pub mod packing;
 pub mod page;
 pub mod pending;

@@ -11,7 +11,7 @@ use super::api::{
 };
 use super::callback::{Arguments, Scalar, SqlResult, finish, scalar, step};
 use super::collect::{CollectKey, CollectPair};
-use super::distance::{Cosine, Distance, Hamming, L1, L2};
+use super::distance::{Cosine, Distance, Hamming, Ip, L1, L2, Measure};
 use super::gather::Gather;
 use super::nearest::Nearest;
 use super::rows::KvRows;
@@ -95,18 +95,35 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
     Ok(())
 }
 
-fn functions<const SLOT: usize>() -> [Function; 10] {
+fn functions<const SLOT: usize>() -> [Function; 17] {
     fn plain<F: Scalar, const SLOT: usize>() -> (Option<Callback>, Option<Callback>, Option<FinalCallback>) {
         (Some(scalar::<F, SLOT>()), None, None)
     }
+    /// Of float32, and with the name of the element type.
+    fn distance<M: Measure, const SLOT: usize>(name: &'static CStr) -> [Function; 2] {
+        [2, 3].map(|arguments| (name, arguments, PURE, plain::<Distance<M>, SLOT>()))
+    }
+    let [cosine, cosine_of] = distance::<Cosine, SLOT>(c"kv_cosine_distance");
+    let [l2, l2_of] = distance::<L2, SLOT>(c"kv_l2_distance");
+    let [l1, l1_of] = distance::<L1, SLOT>(c"kv_l1_distance");
+    let [hamming, hamming_of] = distance::<Hamming, SLOT>(c"kv_hamming_distance");
+    let [ip, ip_of] = distance::<Ip, SLOT>(c"kv_ip_distance");
+    let nearest = || (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()));
     [
         (c"kv_version", 0, PURE, plain::<Version, SLOT>()),
-        (c"kv_cosine_distance", 2, PURE, plain::<Distance<Cosine>, SLOT>()),
-        (c"kv_l2_distance", 2, PURE, plain::<Distance<L2>, SLOT>()),
-        (c"kv_l1_distance", 2, PURE, plain::<Distance<L1>, SLOT>()),
-        (c"kv_hamming_distance", 2, PURE, plain::<Distance<Hamming>, SLOT>()),
+        cosine,
+        cosine_of,
+        l2,
+        l2_of,
+        l1,
+        l1_of,
+        hamming,
+        hamming_of,
+        ip,
+        ip_of,
         (c"kv_wal_index", 1, DIRECT, plain::<Find, SLOT>()),
-        (c"kv_nearest", 5, PURE, (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()))),
+        (c"kv_nearest", 5, PURE, nearest()),
+        (c"kv_nearest", 6, PURE, nearest()),
         (c"kv_collect", 2, DIRECT, plain::<CollectKey, SLOT>()),
         (c"kv_collect", 3, DIRECT, plain::<CollectPair, SLOT>()),
         (c"kv_gather", 4, DIRECT, plain::<Gather, SLOT>()),
