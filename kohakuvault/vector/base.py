@@ -13,9 +13,10 @@ from ..container import Container
 from ..errors import CorruptValue, InvalidArgument, NotFound
 from ..lending import DriverCursor
 from ..orm.tables import VectorTable, table_of, vector_class
+from ..orm.types import Vector
 from ..schema import entity_of, open_tables
 from .metadata import Declaration, declared_columns
-from .options import VECTOR_TYPES, check_dimensions, check_index, chosen_metric, refuse_unknown
+from .options import check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
 from .statements import vector_statements
 
 __all__ = ["VectorBase", "corrupt_row"]
@@ -40,21 +41,24 @@ class VectorBase(Container):
         **unknown: Any,
     ) -> None:
         refuse_unknown(unknown)
+        self._given = (table, dimensions, metric, vector_type)
         check_dimensions(dimensions)
-        if vector_type not in VECTOR_TYPES:
-            raise InvalidArgument(f"vector_type is one of {', '.join(VECTOR_TYPES)}, not {vector_type!r:.60}")
-        self.metric = chosen_metric(metric, vector_type)
+        check_vector_type(vector_type)
         self.index = check_index(index)
         columns = declared_columns(metadata)
         self.entity: type[VectorTable] = entity_of(
-            table, VectorTable, lambda name: vector_class(name, dimensions, pickle=pickle, metadata=columns)
+            table,
+            VectorTable,
+            lambda name: vector_class(name, dimensions, vector_type, pickle=pickle, metadata=columns),
         )
         is_own = not isinstance(table, str)
         if is_own and columns:
             raise InvalidArgument(f"metadata is given, and the columns of {self.entity.__name__} are: leave it out")
-        self.dimensions = _dimensions_of(self.entity, dimensions) if is_own else dimensions
+        if is_own:
+            dimensions, vector_type = _own(self.entity, dimensions, vector_type)
+        self.dimensions = dimensions
         self.vector_type = vector_type
-        self._given = (table, dimensions, metric, vector_type)
+        self.metric = chosen_metric(metric, vector_type)
         self._options = {"index": index, "metadata": list(columns), "create": create, "pickle": pickle}
         self._read_only = read_only
         self._create = create and not read_only
@@ -90,6 +94,12 @@ class VectorBase(Container):
         """The table's columns, for conditions: ``vault.c.lang == "en"``."""
         return table_of(self.entity).c
 
+    @property
+    def _vector_column(self) -> Vector:
+        type_ = table_of(self.entity).c.vector.type
+        assert isinstance(type_, Vector)
+        return type_
+
     def _tables(self) -> Sequence[Table]:
         return [table_of(self.entity)]
 
@@ -108,14 +118,21 @@ def corrupt_row(id: Any, error: CorruptValue) -> CorruptValue:
     return CorruptValue(f"id {id!r}: {error}. check() finds all such rows; update() or delete() it")
 
 
-def _dimensions_of(entity: type[VectorTable], given: int) -> int:
-    dimensions = getattr(table_of(entity).c.vector.type, "dimensions", None)
-    # 768 is what was not given.
-    if dimensions is None or given == dimensions:
-        return given
-    if given != 768:
-        raise InvalidArgument(f"dimensions={given} is given, and {entity.__name__} has {dimensions}: leave it out")
-    return int(dimensions)
+def _own(entity: type[VectorTable], dimensions: int, vector_type: str) -> tuple[int, str]:
+    """Return the dimensions and the type of elements that a class of the user's own has."""
+    own = table_of(entity).c.vector.type
+    if not isinstance(own, Vector) or own.dimensions is None:
+        raise InvalidArgument(f"{entity.__name__}.vector is {own!r}, and has to be a Vector of so many dimensions")
+    # The defaults are what was not given.
+    if dimensions not in (768, own.dimensions):
+        raise InvalidArgument(
+            f"dimensions={dimensions} is given, and {entity.__name__} has {own.dimensions}: leave it out"
+        )
+    if vector_type not in ("f32", own.elem):
+        raise InvalidArgument(
+            f"vector_type={vector_type!r} is given, and {entity.__name__} has {own.elem!r}: leave it out"
+        )
+    return own.dimensions, own.elem
 
 
 def _reopen(vault: type[VectorBase], address: str, given: tuple[Any, ...], options: dict[str, Any]) -> VectorBase:

@@ -11,7 +11,6 @@ from ..auto_pack import AutoPack, as_bytes
 from ..errors import CorruptValue
 from ..lending import DriverCursor
 from ..orm.nearest import query_vector
-from ..orm.tables import table_of
 from .arguments import as_id
 from .base import VectorBase, corrupt_row
 
@@ -102,7 +101,7 @@ class VectorEntries(AutoPack, VectorBase):
         return self._vector(vector), value if self._takes_any else as_bytes(value)
 
     def _vector(self, vector: Any) -> Vector:
-        return query_vector(vector, table_of(self.entity).c.vector.type, self.metric, what="vector")
+        return query_vector(vector, self._vector_column, self.metric, what="vector")
 
     # -- reading -------------------------------------------------------------------------------
 
