@@ -306,9 +306,12 @@ def test_iterating_is_lazy_and_may_change_what_it_iterates_over(engine):
     seen = []
     for id in vault:
         seen.append(id)
-        vault.delete(id)
+        if len(seen) == 60:
+            # The next page too.
+            vault.delete_many(ids[:2000])
     assert seen == ids
-    assert len(vault) == 0
+    assert list(vault) == ids[2000:]
+    vault.clear()
     ids = vault.insert_many(np.ones((2500, 2)), range(2500))
     items = vault.items()
     assert next(items)[1][1] == 0
