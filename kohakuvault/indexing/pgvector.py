@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 
-__all__ = ["create", "describe", "drop", "kind_on_postgresql", "rebuild"]
+__all__ = ["create", "describe", "drop", "exists", "kind_on_postgresql", "rebuild"]
 
 _KINDS = {"auto": "hnsw", "rabitq": "hnsw", "vss": "hnsw", "vec": "hnsw", "ivf": "ivfflat"}
 _TYPES = {"f32": "vector", "f16": "halfvec", "i8": "halfvec", "bit": "bit"}
@@ -44,8 +44,8 @@ def create(connection: Connection, index: VectorIndex) -> None:
 
 def rebuild(connection: Connection, index: VectorIndex, *, optimizes: bool) -> None:
     """Make the index anew; with ``optimizes`` also one that there is not yet, if there are enough rows."""
-    exists = _exists(connection, index)
-    if not exists and (not optimizes or _rows(connection, index) < WORTHWHILE[index.kind == "auto"]):
+    there = exists(connection, index)
+    if not there and (not optimizes or _rows(connection, index) < WORTHWHILE[index.kind == "auto"]):
         return
     drop(connection, index)
     _create(connection, index)
@@ -55,7 +55,8 @@ def _rows(connection: Connection, index: VectorIndex) -> int:
     return connection.scalar(select(func.count()).select_from(index.table)) or 0
 
 
-def _exists(connection: Connection, index: VectorIndex) -> bool:
+def exists(connection: Connection, index: VectorIndex) -> bool:
+    """Whether there is an index of that name."""
     name = connection.dialect.identifier_preparer.quote_identifier(index.name)
     return connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is not None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Table, and_, bindparam, false, literal, select, tuple_
-from sqlalchemy.sql.elements import ClauseList
+from sqlalchemy.sql.elements import ClauseList, TextClause
 from sqlalchemy.sql.sqltypes import TupleType
 from sqlalchemy.sql.visitors import replacement_traverse
 
@@ -16,7 +16,7 @@ from .metadata import MetadataValues
 
 __all__ = ["Condition", "Where", "condition_of"]
 
-Where = ColumnElement[bool] | Mapping[str, Any] | None
+Where = ColumnElement[bool] | TextClause | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def condition_of(where: Any, table: Table, metadata: MetadataValues) -> Conditio
         where = and_(True, *(_equals(table, metadata, name, value) for name, value in where.items()))
     elif hasattr(where, "__clause_element__"):
         where = where.__clause_element__()  # a hybrid, or an attribute of type Boolean
-    if not isinstance(where, ColumnElement):
+    if not isinstance(where, (ColumnElement, TextClause)):
         raise UnsupportedType(
             "where is a condition such as vault.c.lang == 'en', or a dict such as {'lang': 'en'}, not "
             f"{where!r:.60} of type {type(where).__name__}"
@@ -66,7 +66,7 @@ def _equals(table: Table, metadata: MetadataValues, name: Any, value: Any) -> Co
     return equal
 
 
-def _bound(where: ColumnElement[bool]) -> Condition:
+def _bound(where: ColumnElement[bool] | TextClause) -> Condition:
     values: list[Any] = []
 
     def parameter(value: Any, type_: Any) -> BindParameter[Any]:
@@ -90,7 +90,7 @@ def _bound(where: ColumnElement[bool]) -> Condition:
             ).self_group()
         return ClauseList(*(parameter(member, element.type) for member in members)).self_group()
 
-    element: ColumnElement[bool] = replacement_traverse(where, {}, replace)
+    element: Any = replacement_traverse(where, {}, replace)
     key = element._generate_cache_key()
     names = [f"where_{number + 1}" for number in range(len(values))]
     return Condition(element, names, values, key and key.key)

@@ -62,6 +62,9 @@ impl Meta {
             .ok()
             .filter(|dimensions| (1..=1 << 20).contains(dimensions))
             .ok_or_else(|| damaged("dimensions"))?;
+        let element: Element = cells.parsed("element")?;
+        // Of bits, as many as the bytes have room for.
+        let dimensions = element.dimensions(element.row_bytes(dimensions)).unwrap_or(dimensions);
         let mean = match cells.optional_blob("mean")? {
             Some(mean) => floats_from_bytes(&mean).map_err(|error| format!("mean: {error}"))?,
             None => vec![0.0; dimensions],
@@ -81,7 +84,7 @@ impl Meta {
             key: cells.text("key")?,
             vector: cells.text("vector")?,
             metric,
-            element: cells.parsed("element")?,
+            element,
             form,
             lists,
         })
