@@ -6,14 +6,14 @@ Its parts are in :mod:`kohakuvault.vector`.
 from __future__ import annotations
 
 from .vector.care import VectorCare
+from .vector.indexed import VectorIndexed
 from .vector.many import VectorMany
 from .vector.order import VectorOrder
-from .vector.search import VectorSearch
 
 __all__ = ["VectorKVault"]
 
 
-class VectorKVault(VectorSearch, VectorMany, VectorOrder, VectorCare):
+class VectorKVault(VectorIndexed, VectorMany, VectorOrder, VectorCare):
     """Vectors of one length, each with an id and a value, found by their distance to a query.
 
     Parameters

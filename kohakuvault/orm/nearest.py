@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Float, Integer, String, bindparam, column, func, select
+from sqlalchemy import BindParameter, ColumnElement, Float, Integer, String, bindparam, column, func, literal, select
 from sqlalchemy import inspect as sqlalchemy_inspect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
@@ -16,8 +16,12 @@ from ..errors import InvalidArgument
 from .distance import Distance, check_metric, elem_of, vector_operand
 from .types.vector import Vector
 from .types.vector_elements import Array
+from .vector_index import VectorIndex, indexes_of
 
-__all__ = ["nearest", "query_vector"]
+__all__ = ["LACKS_TABLES", "nearest", "query_vector"]
+
+# Set on the dialect of an engine whose connections have the functions of the extension without its tables.
+LACKS_TABLES = "kohakuvault_lacks_tables"
 
 
 def nearest(
@@ -28,6 +32,7 @@ def nearest(
     where: ColumnElement[bool] | None = None,
     metric: str = "cosine",
     key: InstrumentedAttribute[Any] | ColumnElement[Any] | None = None,
+    exact: bool = False,
 ) -> TableValuedAlias:
     """Return the ``k`` rows nearest to ``query``, as a FROM element with the columns ``id`` and ``distance``.
 
@@ -47,6 +52,8 @@ def nearest(
         :class:`~kohakuvault.orm.distance.Distance`.
     key
         The column that becomes ``id``: integer or text; by default the table's primary key.
+    exact
+        Compare every row, even if there is an index.
 
     Examples
     --------
@@ -76,17 +83,23 @@ def nearest(
     # enclosing statement usually selects from the same table.
     elements = () if elem == "f32" else (elem,)
     hits = select(func.kv_nearest(key_, column_, query, k, metric, *elements, type_=String())).correlate(None)
-    distance = Distance(column_, query, metric)
+    distance: ColumnElement[float] = Distance(column_, query, metric)
+    # pgvector's indexes serve the bare operator only.
+    by_distance = distance + 0.0 if exact else distance
     ordered = (
         select(key_.label("id"), distance.label("distance"))
         .where(column_.is_not(None))
-        .order_by(distance, key_)
+        .order_by(by_distance, key_)
         .limit(k)
         .correlate(None)
     )
     if where is not None:
         hits, ordered = hits.where(where), ordered.where(where)
-    found = _Nearest(hits.scalar_subquery(), ordered.scalar_subquery())
+    forms = [hits.scalar_subquery(), ordered.scalar_subquery()]
+    index = None if exact else _index_of(column_, key_, metric)
+    if index is not None:
+        forms.append(_by_index(index, query, k, key_, where))
+    found = _Nearest(*forms)
     return found.table_valued(column("id", key_.type), column("distance", Float()))
 
 
@@ -120,8 +133,28 @@ def _columns(vector: Any, key: Any) -> tuple[ColumnElement[Any], ColumnElement[A
     return column_, primary[0]
 
 
+def _index_of(column_: ColumnElement[Any], key: ColumnElement[Any], metric: str) -> VectorIndex | None:
+    """Return the index that a search can use: of this column, by this metric, that gives this key."""
+    source = getattr(column_, "table", None)
+    table = getattr(source, "element", source)
+    for index in indexes_of(table):
+        if index.metric == metric and index.column.name == column_.name and index.key.name == key.name:
+            return index
+    return None
+
+
+def _by_index(
+    index: VectorIndex, query: Any, k: Any, key: ColumnElement[Any], where: ColumnElement[bool] | None
+) -> ColumnElement[Any]:
+    """Return the call of ``kv_knn``."""
+    arguments = [literal(index.name), query, k]
+    if where is not None:
+        arguments.append(select(func.kv_idset(key)).where(where).correlate(None).scalar_subquery())
+    return func.kv_knn(*arguments)
+
+
 class _Nearest(Function[Any]):
-    """The two forms of one search: SQLite's aggregate, and ORDER BY distance LIMIT k."""
+    """The forms of one search: SQLite's aggregate, ORDER BY distance LIMIT k, and by an index of ours if there is one."""
 
     inherit_cache = True
 
@@ -136,6 +169,10 @@ def _compile_ordered(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str
 
 @compiles(_Nearest, "sqlite")
 def _compile_aggregate(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str:
+    by_index = list(element.clauses)[2:]
+    if by_index and not getattr(compiler.dialect, LACKS_TABLES, False):
+        found = compiler.process(by_index[0], **_nested(kw))
+        return f"(SELECT id, distance FROM {found})"  # noqa: S608 (compiled SQL, no text of the user's)
     hits = compiler.process(next(iter(element.clauses)), **_nested(kw))
     columns = "json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS distance"
     return f"(SELECT {columns} FROM json_each({hits}))"  # noqa: S608 (compiled SQL, no text of the user's)

@@ -28,6 +28,7 @@ from sqlalchemy.types import TypeEngine
 
 from .column_ddl import complete_tables
 from .types import Key, Packed, Vector
+from .vector_index import VectorIndex
 
 __all__ = [
     "Block",
@@ -217,16 +218,28 @@ def vector_class(
     *,
     pickle: bool = False,
     metadata: tuple[MetadataColumn, ...] = (),
+    index: tuple[str, str] | None = None,
 ) -> type[VectorTable]:
-    """Return the mapped class of the vectors stored in table ``name``; the same class for the same arguments."""
-    return _vector_class(name, dimensions, vector_type, pickle, metadata)
+    """Return the mapped class of the vectors stored in table ``name``; the same class for the same arguments.
+
+    ``index`` is kind and metric of its vector index, which is named ``<name>_index``.
+    """
+    return _vector_class(name, dimensions, vector_type, pickle, metadata, index)
 
 
 @cache
 def _vector_class(
-    name: str, dimensions: int, vector_type: str, pickle: bool, metadata: tuple[MetadataColumn, ...]
+    name: str,
+    dimensions: int,
+    vector_type: str,
+    pickle: bool,
+    metadata: tuple[MetadataColumn, ...],
+    index: tuple[str, str] | None,
 ) -> type[VectorTable]:
-    said = {"__dimensions__": dimensions, "__vector_type__": vector_type, "__pickle__": pickle}
+    said: dict[str, Any] = {"__dimensions__": dimensions, "__vector_type__": vector_type, "__pickle__": pickle}
+    if index is not None:
+        kind, metric = index
+        said["__table_args__"] = (VectorIndex(f"{name}_index", "vector", kind=kind, metric=metric),)
     extra = {
         column.name: mapped_column(column.name, column.type, nullable=True, index=column.index, sort_order=1)
         for column in metadata

@@ -11,9 +11,11 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from ..binding import Bind, Binding
 from ..container import Container
 from ..errors import CorruptValue, InvalidArgument, NotFound
+from ..indexing.fold import FoldCounter
 from ..lending import DriverCursor
 from ..orm.tables import VectorTable, table_of, vector_class
 from ..orm.types import Vector
+from ..orm.vector_index import indexes_of
 from ..schema import entity_of, open_tables
 from .metadata import Declaration, declared_columns
 from .options import check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
@@ -44,12 +46,19 @@ class VectorBase(Container):
         self._given = (table, dimensions, metric, vector_type)
         check_dimensions(dimensions)
         check_vector_type(vector_type)
-        self.index = check_index(index)
+        index = check_index(index)
         columns = declared_columns(metadata)
         self.entity: type[VectorTable] = entity_of(
             table,
             VectorTable,
-            lambda name: vector_class(name, dimensions, vector_type, pickle=pickle, metadata=columns),
+            lambda name: vector_class(
+                name,
+                dimensions,
+                vector_type,
+                pickle=pickle,
+                metadata=columns,
+                index=None if index is None else (index, chosen_metric(metric, vector_type)),
+            ),
         )
         is_own = not isinstance(table, str)
         if is_own and columns:
@@ -59,6 +68,8 @@ class VectorBase(Container):
         self.dimensions = dimensions
         self.vector_type = vector_type
         self.metric = chosen_metric(metric, vector_type)
+        self._index = next((each for each in indexes_of(table_of(self.entity)) if each.column.key == "vector"), None)
+        self.index = None if self._index is None else self._index.kind
         self._options = {"index": index, "metadata": list(columns), "create": create, "pickle": pickle}
         self._read_only = read_only
         self._create = create and not read_only
@@ -77,6 +88,12 @@ class VectorBase(Container):
         }
         if not is_own:
             self._record["metadata"] = {column.name: str(column.type.compile(binding.dialect)) for column in columns}
+            # "auto" takes the index that is there.
+            if index != "auto":
+                self._record["index"] = index
+        self._folding = None
+        if self._index is not None and binding.dialect.name == "sqlite":
+            self._folding = FoldCounter(self._index)
         self._open(binding)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -104,10 +121,17 @@ class VectorBase(Container):
         return [table_of(self.entity)]
 
     def _open(self, binding: Binding) -> None:
-        open_tables(binding, self._tables(), "vectors", self._record, create=self._create)
+        open_tables(binding, self._tables(), "vectors", self._record, create=self._create, made_with=self._made_with)
+
+    @property
+    def _made_with(self) -> dict[str, Any]:
+        """What the record of a new table says."""
+        return {"index": self.index, **self._record}
 
     def _changed(self, cursor: DriverCursor, rows: int) -> None:
         """Do what has to follow a write of so many rows, in its transaction: every write calls this, once."""
+        if self._folding is not None:
+            self._folding.written(cursor, rows)
 
     def _missing(self, id: int) -> NotFound:
         return NotFound(f"no id {id!r} in {self!r}")

@@ -34,7 +34,7 @@ class VectorCare(VectorEntries):
         >>> VectorKVault(":memory:", dimensions=3).check()
         []
         """
-        return VectorCheck(self.binding, table_of(self.entity), self._sql, self._record, fix=fix).run()
+        return VectorCheck(self.binding, table_of(self.entity), self._sql, self._record, self._made_with, fix=fix).run()
 
     def stats(self) -> dict[str, Any]:
         """Return figures: ``database``, ``table``, ``rows``, what the table was made with, and sizes in bytes.
@@ -55,8 +55,3 @@ class VectorCare(VectorEntries):
             "metadata": list(self._sql.metadata.columns),
             **maintenance_of(binding).sizes(table),
         }
-
-    def info(self) -> dict[str, Any]:
-        """Return the table's name, dimensions, metric and number of rows."""
-        name = table_of(self.entity).name
-        return {"table": name, "dimensions": self.dimensions, "metric": self.metric, "count": len(self)}

@@ -33,16 +33,16 @@ class SearchStatements:
         self._made: OrderedDict[Any, Statement] = OrderedDict()
         self._lock = Lock()
 
-    def nearest(self, metric: str, condition: Condition | None) -> Statement:
-        """Select ``id, distance, value`` of the ``k`` nearest to ``query``."""
+    def nearest(self, metric: str, condition: Condition | None, *, exact: bool = False) -> Statement:
+        """Select ``id, distance, value`` of the ``k`` nearest to ``query``; ``exact`` without an index."""
 
         def build(where: ColumnElement[bool] | None) -> Any:
-            table, query = self._table, self._query
-            hit = nearest(self._entity.vector, query, bindparam("k", type_=Integer()), metric=metric, where=where)
+            table, k = self._table, bindparam("k", type_=Integer())
+            hit = nearest(self._entity.vector, self._query, k, metric=metric, where=where, exact=exact)
             found = select(table.c.id, hit.c.distance, table.c.value).join_from(table, hit, hit.c.id == table.c.id)
             return found.order_by(hit.c.distance.nulls_last(), table.c.id)
 
-        return self._cached("nearest", metric, condition, build, "query", "k")
+        return self._cached("exact" if exact else "nearest", metric, condition, build, "query", "k")
 
     def within(self, metric: str, condition: Condition | None) -> Statement:
         """Select ``id, distance, value`` of at most ``k`` rows that are not farther from ``query`` than ``radius``."""

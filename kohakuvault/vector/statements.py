@@ -203,6 +203,17 @@ class VectorStatements:
         return self._statement(select(func.count()).select_from(self._table))
 
     @cached_property
+    def id_bounds(self) -> Statement:
+        """The least and the greatest id; NULL of no rows."""
+        return self._statement(select(func.min(self._table.c.id), func.max(self._table.c.id)))
+
+    @cached_property
+    def row_from(self) -> Statement:
+        """The vector of the first row whose id is not below ``start``."""
+        start = self._table.c.id >= bindparam("start", type_=BigInteger())
+        return self._statement(select(self._table.c.vector).where(start).order_by(self._table.c.id).limit(1), "start")
+
+    @cached_property
     def every_id(self) -> RowStatements:
         return RowStatements(self._table, (), self._dialect)
 

@@ -22,6 +22,8 @@ pub mod dtype;
 pub mod element;
 pub mod frame;
 pub mod half;
+pub mod id_set;
+pub mod index;
 pub mod kernels;
 pub mod metric;
 pub mod packing;

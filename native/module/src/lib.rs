@@ -30,6 +30,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::gather::Gather;
     #[pymodule_export]
+    use crate::python::index_form::IndexForm;
+    #[pymodule_export]
     use crate::python::nearest::NearestAggregate;
     #[pymodule_export]
     use crate::python::packed_vector::pack_vector;

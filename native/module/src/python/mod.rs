@@ -9,6 +9,7 @@ pub(crate) mod distance;
 pub(crate) mod errors;
 pub(crate) mod frame;
 pub(crate) mod gather;
+pub(crate) mod index_form;
 pub(crate) mod interpreter;
 pub(crate) mod nearest;
 pub(crate) mod number;
