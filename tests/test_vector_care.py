@@ -153,6 +153,7 @@ def test_a_record_that_is_missing_or_damaged_is_written_anew(vault, damage):
             "dimensions": 2,
             "metric": "l2",
             "vector_type": "f32",
+            "index": "auto",
             "metadata": {"lang": "VARCHAR", "year": "INTEGER"},
         }
     other = create_engine(vault.engine.url)

@@ -37,12 +37,7 @@ def test_upstreams_call_forms_open_it(tmp_path):
         assert vault.get([1, 2]) == "value"
         assert vault.get_by_id(id)[1] == "value"
     info = VectorKVault(tmp_path / "b.db").info()
-    assert {name: info[name] for name in ("table", "dimensions", "metric", "count")} == {
-        "table": "vec_kvault",
-        "dimensions": 768,
-        "metric": "cosine",
-        "count": 0,
-    }
+    assert (info["table"], info["dimensions"], info["metric"], info["count"]) == ("vec_kvault", 768, "cosine", 0)
 
 
 def test_options_that_there_are_not_are_named(tmp_path):
@@ -62,7 +57,7 @@ def test_options_that_there_are_not_are_named(tmp_path):
 
 
 def test_an_index_is_one_that_there_is(tmp_path):
-    for index in (None, "auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivfflat"):
+    for index in (None, "auto", "exact", "rabitq"):
         assert VectorKVault(":memory:", dimensions=2, index=index).index == index
     for index in ("flat", "", 1, True, b"auto", ["auto"], "AUTO"):
         with pytest.raises(InvalidArgument, match="index is one of None, 'auto'"):
@@ -168,8 +163,13 @@ def test_a_table_that_was_made_without_the_record_gets_one(engine):
     assert vault.get_metadata(1) == {"n": 1}
     with Session(engine) as session:
         record = session.scalars(sqlalchemy.select(TableRecord)).one()
-    made_with = {"dimensions": 2, "metric": "cosine", "vector_type": "f32", "metadata": {"n": "INTEGER"}, "index": "auto"}
-    assert record.options == made_with
+    assert record.options == {
+        "dimensions": 2,
+        "metric": "cosine",
+        "vector_type": "f32",
+        "index": "auto",
+        "metadata": {"n": "INTEGER"},
+    }
 
 
 # -- pickles -----------------------------------------------------------------------------------------

@@ -65,6 +65,12 @@ CONDITIONS = [
     (lambda v: sqlalchemy.true(), lambda n: True),
     (lambda v: sqlalchemy.false(), lambda n: False),
     (lambda v: sqlalchemy.text("lang = 'en'"), lambda n: n % 3 == 0),
+    (lambda v: sqlalchemy.text("year IN (:x, :y)").bindparams(x=2004, y=2006), lambda n: n in (4, 6)),
+    (lambda v: v.c.year.in_([2005]) | (v.c.year == 2006) | v.c.year.in_([2007, 2008]), lambda n: 5 <= n <= 8),
+    (
+        lambda v: (b := bindparam("b", 2010)) is not None and (v.c.year >= b) & (v.c.year <= b + 2),
+        lambda n: 10 <= n < 13,
+    ),
     (lambda v: v.c.year == select(func.max(table_of(v.entity).alias().c.year)).scalar_subquery(), lambda n: n == 119),
 ]
 

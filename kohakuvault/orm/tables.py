@@ -236,14 +236,14 @@ def _vector_class(
     metadata: tuple[MetadataColumn, ...],
     index: tuple[str, str] | None,
 ) -> type[VectorTable]:
-    said = {"__dimensions__": dimensions, "__vector_type__": vector_type, "__pickle__": pickle}
-    extra: dict[str, Any] = {
+    said: dict[str, Any] = {"__dimensions__": dimensions, "__vector_type__": vector_type, "__pickle__": pickle}
+    if index is not None:
+        kind, metric = index
+        said["__table_args__"] = (VectorIndex(f"{name}_index", "vector", kind=kind, metric=metric),)
+    extra = {
         column.name: mapped_column(column.name, column.type, nullable=True, index=column.index, sort_order=1)
         for column in metadata
     }
-    if index is not None:
-        kind, metric = index
-        extra["__table_args__"] = (VectorIndex(f"{name}_index", "vector", kind=kind, metric=metric),)
     return _mapped(name, VectorTable, {**said, **extra})
 
 

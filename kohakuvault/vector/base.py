@@ -53,7 +53,12 @@ class VectorBase(Container):
             table,
             VectorTable,
             lambda name: vector_class(
-                name, dimensions, vector_type, pickle=pickle, metadata=columns, index=_index(index, metric, vector_type)
+                name,
+                dimensions,
+                vector_type,
+                pickle=pickle,
+                metadata=columns,
+                index=None if index is None else (index, chosen_metric(metric, vector_type)),
             ),
         )
         is_own = not isinstance(table, str)
@@ -117,14 +122,13 @@ class VectorBase(Container):
         return [table_of(self.entity)]
 
     def _open(self, binding: Binding) -> None:
-        made_with = {"index": self.index, **self._record}
         open_tables(
             binding,
             self._tables(),
             "vectors",
             self._record,
             create=self._create,
-            made_with=made_with,
+            made_with=self._made_with,
             make_rest=self._make_index,
         )
 
@@ -132,6 +136,11 @@ class VectorBase(Container):
         """Make the index of a table that was there before."""
         if self._index is not None:
             self._index.create(connection, checkfirst=True)
+
+    @property
+    def _made_with(self) -> dict[str, Any]:
+        """What the record of a new table says."""
+        return {"index": self.index, **self._record}
 
     def _changed(self, cursor: DriverCursor, rows: int) -> None:
         """Do what has to follow a write of so many rows, in its transaction: every write calls this, once."""
@@ -163,9 +172,6 @@ def _own(entity: type[VectorTable], dimensions: int, vector_type: str) -> tuple[
         )
     return own.dimensions, own.elem
 
-
-def _index(kind: str | None, metric: Any, vector_type: str) -> tuple[str, str] | None:
-    return None if kind is None else (kind, chosen_metric(metric, vector_type))
 
 
 def _reopen(vault: type[VectorBase], address: str, given: tuple[Any, ...], options: dict[str, Any]) -> VectorBase:
