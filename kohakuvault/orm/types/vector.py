@@ -46,9 +46,7 @@ class Vector(TypeDecorator[Any]):
         if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
             raise InvalidArgument(f"dimensions must be a positive int, not {dimensions!r}")
         if element_of(elem).name == "bit" and dimensions is None:
-            raise InvalidArgument(
-                "the dimensions of bits are not told by their bytes; give Vector(n, elem='bit')"
-            )
+            raise InvalidArgument("the dimensions of bits are not told by their bytes; give Vector(n, elem='bit')")
         self.dimensions = dimensions
         self.elem = elem
         super().__init__()

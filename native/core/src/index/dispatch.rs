@@ -3,7 +3,8 @@
 /// Without hardware support `mul_add` is a library call, so it is used only where it is an instruction.
 pub(super) const BASELINE_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
-/// Defines `name(arguments)`, which runs `body::<FMA>(arguments)` compiled for the best instruction set there is.
+/// Defines `name(arguments)`, which runs `body::<FMA, WIDE>(arguments)` compiled for the best instruction set there is;
+/// with `WIDE` population counts of eight words are one instruction.
 macro_rules! dispatched {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) => $body:ident) => {
         $(#[$attribute])*
@@ -13,11 +14,11 @@ macro_rules! dispatched {
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx2,fma,popcnt")]
                 fn avx512($($argument: $kind),*) {
-                    $body::<true>($($argument),*);
+                    $body::<true, true>($($argument),*);
                 }
                 #[target_feature(enable = "avx2,fma,popcnt")]
                 fn avx2($($argument: $kind),*) {
-                    $body::<true>($($argument),*);
+                    $body::<true, false>($($argument),*);
                 }
                 if is_x86_feature_detected!("avx512vpopcntdq")
                     && is_x86_feature_detected!("avx512bw")
@@ -35,7 +36,7 @@ macro_rules! dispatched {
                     return unsafe { avx2($($argument),*) };
                 }
             }
-            $body::<{ $crate::index::dispatch::BASELINE_FMA }>($($argument),*);
+            $body::<{ $crate::index::dispatch::BASELINE_FMA }, false>($($argument),*);
         }
     };
 }

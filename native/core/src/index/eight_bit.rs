@@ -102,21 +102,25 @@ impl Prepared {
 }
 
 dispatched! {
-    /// Appends the lower and upper bound of every entry's score.
-    pub(super) fn bounds(query: &Prepared, block: &[u8], entry: usize, into: &mut Vec<[f32; 2]>) => bounds_of
+    /// Writes the lower and upper bound of every entry's score.
+    pub(super) fn bounds(query: &Prepared, block: &[u8], entry: usize, into: &mut [[f32; 2]]) => bounds_of
 }
 
 #[inline(always)]
-fn bounds_of<const FMA: bool>(query: &Prepared, block: &[u8], entry: usize, into: &mut Vec<[f32; 2]>) {
-    into.reserve(block.len() / entry.max(1));
+fn bounds_of<const FMA: bool, const WIDE: bool>(
+    query: &Prepared,
+    block: &[u8],
+    entry: usize,
+    into: &mut [[f32; 2]],
+) {
     // A loop, as iterators' closures are compiled for the baseline.
-    for entry in block.chunks_exact(entry) {
-        into.push(match query.compared {
+    for (entry, bounds) in block.chunks_exact(entry).zip(into) {
+        *bounds = match query.compared {
             Compared::Product => product(query, entry, 0.0),
             Compared::Cosine => product(query, entry, 1.0),
             Compared::Squares => squares::<FMA>(query, entry),
             Compared::Differences => differences::<FMA>(query, entry),
-        });
+        };
     }
 }
 

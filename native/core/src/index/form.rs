@@ -254,7 +254,10 @@ impl Scan {
                 self.entry
             )));
         }
-        self.bounds.clear();
+        let entries = block.len() / self.entry;
+        if self.bounds.len() < entries {
+            self.bounds.resize(entries, [0.0; 2]);
+        }
         match &self.prepared {
             Prepared::OneBit(query) => one_bit::bounds(query, block, self.entry, &mut self.bounds),
             Prepared::EightBit(query) => eight_bit::bounds(query, block, self.entry, &mut self.bounds),

@@ -35,10 +35,10 @@ pub fn id_of(entry: &[u8]) -> i64 {
     entry.first_chunk::<ID_BYTES>().map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
-/// Factor `N` of an entry; NaN where the entry is too short, which no block of whole entries has.
+/// Factor `N` of what is before an entry's code.
 #[inline]
-fn factor<const N: usize>(entry: &[u8]) -> f32 {
-    entry
+fn factor<const N: usize>(header: &[u8]) -> f32 {
+    header
         .get(ID_BYTES + 4 * N..)
         .and_then(|rest| rest.first_chunk::<4>())
         .map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes))

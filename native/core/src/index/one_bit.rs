@@ -18,6 +18,8 @@
 
 #![allow(clippy::inline_always, reason = "a body takes on the instruction set of its caller only when inlined")]
 
+use std::hint::black_box;
+
 use super::dispatch::dispatched;
 use super::rotation::{Rotation, WORD};
 use super::{ID_BYTES, factor, rounded_up};
@@ -27,10 +29,13 @@ const CODE: usize = ID_BYTES + 12;
 
 /// Bits of a quantised query's dimension.
 const PLANES: usize = 4;
+/// The planes and all ones, in as many lanes as a register of AVX-512 has.
+const LANES: usize = 8;
+const _: () = assert!(PLANES < LANES);
 
 /// Standard deviations by which an estimate may be off before a neighbour is missed. Larger finds more and compares
 /// more vectors; see `benchmarks/`.
-const DEVIATIONS: f32 = 1.7;
+const DEVIATIONS: f32 = 2.0;
 
 /// Bytes of an entry.
 pub(super) fn entry_bytes(dimensions: usize) -> usize {
@@ -79,7 +84,8 @@ pub(super) fn encode(vector: &[f32], mean: &[f32], estimated: Estimated, into: &
 /// A query, made ready to be compared with codes.
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
-    planes: Vec<[u64; PLANES]>,
+    /// For each word of a code its planes, all ones, and zeros.
+    planes: Vec<[u64; LANES]>,
     /// Of the quantisation: `q'` is about `low + step * u`.
     low: f32,
     step: f32,
@@ -99,12 +105,13 @@ impl Prepared {
         let high = residuals.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let top = f32::from((1u8 << PLANES) - 1);
         let step = ((high - low) / top).max(f32::MIN_POSITIVE);
-        let mut planes = vec![[0; PLANES]; residuals.len() / WORD];
+        let mut planes = vec![[0; LANES]; residuals.len() / WORD];
         for (words, values) in planes.iter_mut().zip(residuals.chunks(WORD)) {
+            words[PLANES] = u64::MAX;
             for (place, value) in values.iter().enumerate() {
                 #[allow(clippy::cast_sign_loss, reason = "clamped; NaN becomes 0")]
                 let level = ((value - low) / step).round().clamp(0.0, top) as u64;
-                for (plane, word) in words.iter_mut().enumerate() {
+                for (plane, word) in words.iter_mut().take(PLANES).enumerate() {
                     *word |= (level >> plane & 1) << place;
                 }
             }
@@ -130,40 +137,46 @@ impl Prepared {
 }
 
 dispatched! {
-    /// Appends the lower and upper bound of every entry's score.
-    pub(super) fn bounds(query: &Prepared, block: &[u8], entry: usize, into: &mut Vec<[f32; 2]>) => bounds_of
+    /// Writes the lower and upper bound of every entry's score.
+    pub(super) fn bounds(query: &Prepared, block: &[u8], entry: usize, into: &mut [[f32; 2]]) => bounds_of
 }
 
 #[inline(always)]
-fn bounds_of<const FMA: bool>(query: &Prepared, block: &[u8], entry: usize, into: &mut Vec<[f32; 2]>) {
+fn bounds_of<const FMA: bool, const WIDE: bool>(
+    query: &Prepared,
+    block: &[u8],
+    entry: usize,
+    into: &mut [[f32; 2]],
+) {
     let (twice_low, twice_step) = (2.0 * query.low, 2.0 * query.step);
-    into.reserve(block.len() / entry.max(1));
     // A loop, as iterators' closures are compiled for the baseline.
-    for entry in block.chunks_exact(entry) {
-        let (weight, ones) = weigh(&query.planes, entry.get(CODE..).unwrap_or(&[]));
+    for (entry, bounds) in block.chunks_exact(entry).zip(into) {
+        let Some((header, code)) = entry.split_first_chunk::<CODE>() else { continue };
+        let (weight, ones) = weigh::<WIDE>(&query.planes, code);
         let dot = twice_step * weight + twice_low * ones - query.sum;
-        let estimate = factor::<0>(entry) + query.offset - factor::<1>(entry) * dot;
-        let error = factor::<2>(entry) * query.error;
-        into.push([estimate - error, estimate + error]);
+        let estimate = factor::<0>(header) + query.offset - factor::<1>(header) * dot;
+        let error = factor::<2>(header) * query.error;
+        *bounds = [estimate - error, estimate + error];
     }
 }
 
 /// The dot product of the code's bits with the quantised query, and the number of its bits.
 #[inline(always)]
-#[allow(clippy::indexing_slicing, reason = "arrays of PLANES indexed below PLANES: no check remains")]
+#[allow(clippy::indexing_slicing, reason = "arrays of LANES indexed below LANES: no check remains")]
 #[allow(clippy::cast_precision_loss, reason = "far below 2^24")]
-fn weigh(planes: &[[u64; PLANES]], code: &[u8]) -> (f32, f32) {
+fn weigh<const WIDE: bool>(planes: &[[u64; LANES]], code: &[u8]) -> (f32, f32) {
     let (words, _) = code.as_chunks::<8>();
-    let (mut counts, mut ones) = ([0u64; PLANES], 0u64);
+    let mut counts = [0u64; LANES];
+    let lanes = if WIDE { LANES } else { PLANES + 1 };
     for (word, planes) in words.iter().zip(planes) {
-        let word = u64::from_le_bytes(*word);
-        ones = ones.wrapping_add(u64::from(word.count_ones()));
-        for plane in 0..PLANES {
-            counts[plane] = counts[plane].wrapping_add(u64::from((word & planes[plane]).count_ones()));
+        // Opaque, or LLVM takes the words side by side rather than the lanes.
+        let word = black_box(u64::from_le_bytes(*word));
+        for lane in 0..lanes {
+            counts[lane] = counts[lane].wrapping_add(u64::from((word & planes[lane]).count_ones()));
         }
     }
-    let weight = counts.iter().rev().fold(0u64, |sum, &count| sum.wrapping_mul(2).wrapping_add(count));
-    (weight as f32, ones as f32)
+    let weight = (0..PLANES).fold(0u64, |sum, plane| sum.wrapping_add(counts[plane] << plane));
+    (weight as f32, counts[PLANES] as f32)
 }
 
 /// Rotates `vector` in place, for [`encode`] and [`Prepared::new`].

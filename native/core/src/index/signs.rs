@@ -25,16 +25,15 @@ pub(super) fn encode(vector: &[f32], into: &mut Vec<u8>) {
 }
 
 dispatched! {
-    /// Appends every entry's distance to `query`, a code, as both of its bounds.
-    pub(super) fn bounds(query: &[u8], block: &[u8], entry: usize, into: &mut Vec<[f32; 2]>) => bounds_of
+    /// Writes every entry's distance to `query`, a code, as both of its bounds.
+    pub(super) fn bounds(query: &[u8], block: &[u8], entry: usize, into: &mut [[f32; 2]]) => bounds_of
 }
 
 #[inline(always)]
-fn bounds_of<const FMA: bool>(query: &[u8], block: &[u8], entry: usize, into: &mut Vec<[f32; 2]>) {
+fn bounds_of<const FMA: bool, const WIDE: bool>(query: &[u8], block: &[u8], entry: usize, into: &mut [[f32; 2]]) {
     let (query, _) = query.as_chunks::<8>();
-    into.reserve(block.len() / entry.max(1));
     // A loop, as iterators' closures are compiled for the baseline.
-    for entry in block.chunks_exact(entry) {
+    for (entry, bounds) in block.chunks_exact(entry).zip(into) {
         let (words, _) = entry.get(ID_BYTES..).unwrap_or(&[]).as_chunks::<8>();
         let mut differing = 0u32;
         for (a, b) in words.iter().zip(query) {
@@ -42,6 +41,7 @@ fn bounds_of<const FMA: bool>(query: &[u8], block: &[u8], entry: usize, into: &m
                 .wrapping_add((u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)).count_ones());
         }
         #[allow(clippy::cast_precision_loss, reason = "at most the number of dimensions")]
-        into.push([differing as f32; 2]);
+        let distance = differing as f32;
+        *bounds = [distance; 2];
     }
 }
