@@ -173,6 +173,5 @@ def _own(entity: type[VectorTable], dimensions: int, vector_type: str) -> tuple[
     return own.dimensions, own.elem
 
 
-
 def _reopen(vault: type[VectorBase], address: str, given: tuple[Any, ...], options: dict[str, Any]) -> VectorBase:
     return vault(address, *given, **options)
