@@ -43,7 +43,7 @@ impl Index {
         if let Some(ids) = &wanted.ids
             && ids.len() <= FEW + rows / ONE_IN
         {
-            compare_each(&mut self.vector, &query, ids.iter(), &mut found)?;
+            compare_each(&mut self.vector, &query, ids.ids(), &mut found)?;
             return Ok(found.into_sorted());
         }
         let values = query.values().get(..self.meta.form.dimensions()).unwrap_or_default();
