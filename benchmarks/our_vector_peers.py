@@ -84,7 +84,7 @@ class Ours(VectorStore):
     def keep_ranks(self) -> None:
         columns = (Column(name, Integer, index=True) for name in RANKS)
         self._ranks = Table("rank", MetaData(), Column("id", Integer, primary_key=True), *columns)
-        rows = zip(self._id_of.tolist(), self.ranks.tolist(), strict=True)
+        rows = zip(self._id_of[: self.loaded].tolist(), self.ranks[: self.loaded].tolist(), strict=True)
         with self.store.engine.begin() as connection:
             self._ranks.create(connection)
             connection.execute(

@@ -84,7 +84,7 @@ class VectorStore:
     def load(self, documents: str, ranks: str | None) -> dict[str, Seconds]:
         """Add all rows at once, then build the index."""
         vectors = np.ascontiguousarray(np.load(documents))
-        labels = np.arange(len(vectors))
+        labels, self.loaded = np.arange(len(vectors)), len(vectors)
         if ranks is not None:
             self.ranks[: len(vectors)] = np.load(ranks)
         self.create()
