@@ -1,9 +1,9 @@
 """The Rust half of KohakuVault: packed blocks and values, vector distances, exact nearest neighbours.
 
 The same file is a SQLite extension (entry point ``sqlite3_native_init``) with the SQL functions
-``kv_version()``, ``kv_cosine_distance(a, b)``, ``kv_l2_distance(a, b)``, ``kv_l1_distance(a, b)``,
-``kv_hamming_distance(a, b)``, the aggregate ``kv_nearest(key, vector, query, k, metric)``, the table-valued
-function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
+``kv_version()``, ``kv_cosine_distance(a, b[, elem])``, ``kv_l2_distance``, ``kv_l1_distance``,
+``kv_hamming_distance``, ``kv_ip_distance``, the aggregate ``kv_nearest(key, vector, query, k, metric[, elem])``,
+the table-valued function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
 :func:`pack_rows` or :func:`pack_keys` made, ``kv_collect`` for :class:`PageScan`, ``kv_gather`` for
 :class:`Gather`, and ``kv_wal_index(token)`` for :class:`ReadCache`. The functions ``*_distance`` and
 :class:`NearestAggregate` do the same through ``create_function`` and ``create_aggregate``, which cannot make a table.
@@ -20,7 +20,8 @@ from typing_extensions import Buffer
 
 __version__: str
 
-_Metric = Literal["cosine", "l2", "l1", "hamming"]
+_Metric = Literal["cosine", "l2", "l1", "hamming", "ip"]
+_Elem = Literal["f32", "f16", "i8", "bit"]
 _Vector = Buffer | Sequence[float]
 
 class CorruptBlock(ValueError):
@@ -326,50 +327,63 @@ class VectorQuery:
     """A metric and a query vector, prepared for many distances.
 
     ``cosine`` is ``1 - a·b / (|a| |b|)``, in [0, 2], NaN if a norm is 0; ``l2`` is Euclidean; ``l1`` is the sum of
-    absolute differences; ``hamming`` is the number of dimensions in which exactly one of the two is above zero.
-    Distances agree with double precision to about 1e-7.
+    absolute differences; ``hamming`` is the number of dimensions in which exactly one of the two is above zero; ``ip``
+    is ``-a·b``. Distances agree with double precision to about 1e-7.
 
-    Raises ``ValueError`` for an unknown metric, an empty vector, or one with NaN or infinity in it.
+    The query is rounded to ``elem``, the type of the vectors' elements. Vectors of bits have ``hamming`` only.
+
+    Raises ``ValueError`` for an unknown metric or element type, an empty vector, or a number that the elements cannot
+    hold, such as NaN or infinity.
     """
 
-    def __new__(cls, metric: _Metric | str, query: _Vector) -> VectorQuery: ...
+    def __new__(cls, metric: _Metric | str, query: _Vector, elem: _Elem | str = "f32") -> VectorQuery: ...
     @property
     def metric(self) -> str: ...
     @property
-    def dimensions(self) -> int: ...
+    def elem(self) -> str: ...
+    @property
+    def dimensions(self) -> int:
+        """Of bits, a multiple of eight."""
+
     def distance(self, vector: _Vector) -> float:
         """The distance to one vector. Raises ``ValueError`` for another number of dimensions."""
 
     def distances(self, matrix: Buffer) -> list[float]:
-        """The distances to the rows of an array of f32, shape ``(n, dimensions)``, or of raw f32 bytes.
+        """The distances to the rows of an array of the elements, shape ``(n, dimensions)``, or of packed bytes.
+
+        Bits are packed in arrays too: uint8 of shape ``(n, ceil(dimensions / 8))``.
 
         Other threads run meanwhile if the matrix is large; none may write to it.
         """
 
-def distance(metric: _Metric | str, a: _Vector, b: _Vector) -> float:
-    """The distance of two vectors: arrays or sequences of numbers, or bytes of little-endian f32."""
+def distance(metric: _Metric | str, a: _Vector, b: _Vector, elem: _Elem | str = "f32") -> float:
+    """The distance of two vectors, both rounded to ``elem``: arrays or sequences of numbers, or packed bytes."""
 
-def pack_vector(value: _Vector, dimensions: int | None) -> bytes:
-    """The little-endian f32 bytes of a vector.
+def pack_vector(value: _Vector, dimensions: int | None, elem: _Elem | str = "f32") -> bytes:
+    """The packed bytes of a vector: little-endian, of bits the first dimension in the highest bit of the first byte.
 
     Parameters
     ----------
     value
-        A one-dimensional array of numbers, a sequence of numbers, or bytes that already are little-endian f32.
+        A one-dimensional array of numbers, a sequence of numbers (of bits also bools), or bytes that are packed
+        already. An array of uint8 that has not ``dimensions`` items but as many as packed bits have bytes is packed.
     dimensions
         How many there must be; None for any number but 0.
+    elem
+        The type of the elements. Floats are rounded to the nearest; of i8 and bit they must be whole.
 
     Raises
     ------
     ValueError
-        Another number of dimensions; NaN or infinity, before or after rounding to f32; not one-dimensional.
+        Another number of dimensions; a number that the elements cannot hold, such as NaN or infinity; not
+        one-dimensional; bits behind the last dimension.
     TypeError
         Not numbers.
     """
 
 @final
 class NearestAggregate:
-    """The SQL aggregate ``kv_nearest(key, vector, query, k, metric)`` for ``sqlite3.Connection.create_aggregate``.
+    """The SQL aggregate ``kv_nearest(key, vector, query, k, metric[, elem])`` for ``create_aggregate`` of ``sqlite3``.
 
     Examples
     --------
@@ -379,23 +393,28 @@ class NearestAggregate:
     """
 
     def __new__(cls) -> NearestAggregate: ...
-    def step(self, key: int | str, vector: _Vector | None, query: _Vector, k: int, metric: str) -> None:
-        """Take one row; None as vector is skipped. Query, k and metric are read at the first row only."""
+    def step(
+        self, key: int | str, vector: _Vector | None, query: _Vector, k: int, metric: str, elem: str = "f32"
+    ) -> None:
+        """Take one row; None as vector is skipped. What follows the vector is read at the first row only."""
 
     def finalize(self) -> str:
         """``[[key, distance], ...]`` as JSON, nearest first, NaN (``null``) last; ``[]`` without rows."""
 
-def cosine_distance(a: _Vector | None, b: _Vector | None, /) -> float | None:
+def cosine_distance(a: _Vector | None, b: _Vector | None, elem: str = "f32", /) -> float | None:
     """Cosine distance for ``create_function``; None for None and where there is none."""
 
-def l2_distance(a: _Vector | None, b: _Vector | None, /) -> float | None:
+def l2_distance(a: _Vector | None, b: _Vector | None, elem: str = "f32", /) -> float | None:
     """Euclidean distance for ``create_function``; None for None."""
 
-def l1_distance(a: _Vector | None, b: _Vector | None, /) -> float | None:
+def l1_distance(a: _Vector | None, b: _Vector | None, elem: str = "f32", /) -> float | None:
     """Sum of absolute differences for ``create_function``; None for None."""
 
-def hamming_distance(a: _Vector | None, b: _Vector | None, /) -> float | None:
+def hamming_distance(a: _Vector | None, b: _Vector | None, elem: str = "f32", /) -> float | None:
     """Number of dimensions where exactly one is above zero, for ``create_function``; None for None."""
+
+def ip_distance(a: _Vector | None, b: _Vector | None, elem: str = "f32", /) -> float | None:
+    """Negative inner product for ``create_function``; None for None."""
 
 def pack(value: Any, allow_pickle: bool = False, encoding: str | None = None) -> bytes:
     """Return ``value`` as one tag byte and its payload.

@@ -145,6 +145,7 @@ def install(
 
     settings = _settings(durability, pragmas, read_only)
     rung = _extension_rung(extension, cast(ModuleType, engine.dialect.dbapi))
+    mark_tables(engine, rung != "create_function")
 
     def connect(connection: Any, record: Any) -> None:
         _apply_pragmas(connection, settings)
@@ -164,6 +165,12 @@ def install(
     elif getattr(engine.pool, "checkedin", int)() or getattr(engine.pool, "checkedout", int)():
         engine.dispose()
     return engine
+
+
+def mark_tables(engine: Engine, has_tables: bool) -> None:
+    """Note whether connections of ``engine`` have the extension's tables, by which searches are compiled."""
+    # On the dialect, which is all that a compiler is told of.
+    engine.dialect.kohakuvault_lacks_tables = not has_tables  # type: ignore[attr-defined]
 
 
 class KohakuVaultPlugin(CreateEnginePlugin):

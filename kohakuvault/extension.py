@@ -130,10 +130,12 @@ def attach(connection: Any, rung: Rung | None = None) -> Rung:
         finally:
             connection.enable_load_extension(False)
     else:
-        for name in ("cosine_distance", "l2_distance", "l1_distance", "hamming_distance"):
-            connection.create_function(f"kv_{name}", 2, getattr(_native, name), deterministic=True)
+        for name in ("cosine_distance", "l2_distance", "l1_distance", "hamming_distance", "ip_distance"):
+            for arguments in (2, 3):
+                connection.create_function(f"kv_{name}", arguments, getattr(_native, name), deterministic=True)
         connection.create_function("kv_version", 0, lambda: _native.__version__, deterministic=True)
-        connection.create_aggregate("kv_nearest", 5, _native.NearestAggregate)
+        for arguments in (5, 6):
+            connection.create_aggregate("kv_nearest", arguments, _native.NearestAggregate)
         rung = "create_function"
     return rung
 

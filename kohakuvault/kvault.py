@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
+from .auto_pack import as_bytes
 from .errors import CorruptValue
 from .kv.caching import KVCaching
 from .kv.care import KVCare
-from .kv.entries import as_bytes
 from .kv.expiry import TimeToLive, deadline, is_over
 from .kv.files import KVFiles
 from .kv.many import delete_many, get_many, pair, put_many

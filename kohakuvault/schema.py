@@ -23,7 +23,7 @@ __all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_prob
 Entity = TypeVar("Entity")
 
 # Versions of the table formats that this release writes; see docs/format.md.
-VERSIONS = {"kv": 1, "chunks": 1, "columns": 2, "vectors": 1}
+VERSIONS = {"kv": 1, "chunks": 1, "columns": 2, "vectors": 2}
 
 # Bytes of the name of a column, which databases have an index on.
 _LONGEST_NAME = 1000
@@ -70,10 +70,11 @@ def open_tables(
     options: dict[str, Any],
     *,
     create: bool,
+    made_with: dict[str, Any] | None = None,
 ) -> None:
     """Check that ``tables`` hold a container of ``kind`` with these ``options``; make them where they are missing.
 
-    The first table gives the container its name.
+    The first table gives the container its name. ``made_with`` is what the record of new tables says, if that is more.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def open_tables(
         or is missing and ``create`` is false.
     """
     name = tables[0].name
-    fact = (kind, name, tuple(sorted(options.items())))
+    fact = (kind, name, repr(sorted(options.items())))
     if is_known(binding.engine, fact):
         return
     with translated_errors(binding.engine), binding.inspecting() as connection:
@@ -100,7 +101,7 @@ def open_tables(
             binding.forget_on_rollback(connection)
             lock_schema(connection)
             if not _check(connection, tables, kind, options):
-                _create(connection, tables, kind, options)
+                _create(connection, tables, kind, options if made_with is None else made_with)
     elif settled:
         remember(binding.engine, fact)
 
@@ -123,7 +124,8 @@ def _check(connection: Connection, tables: Sequence[Table], kind: str, options: 
     if record is None and exist[0] and inspector.has_table(_RECORDS.name):
         _check_case(connection, name)
     for table, exists in zip(tables, exist, strict=True):
-        if exists and record is None:
+        # What the record does not say, the columns have to.
+        if exists and (record is None or not options.keys() <= record.options.keys()):
             _check_columns(inspector, table, kind)
     return record is not None and all(exist)
 

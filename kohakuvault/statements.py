@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, Select, Table, true
@@ -11,9 +11,12 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["Statement", "insert_or_ignore", "upsert", "upsert_from"]
+__all__ = ["Statement", "filled_up", "insert_or_ignore", "upsert", "upsert_from"]
 
 Converter = Callable[[Any], Any]
+
+# How many keys one statement may name.
+_CHUNKS = (1, 8, 64, 512)
 
 
 class Statement:
@@ -79,9 +82,9 @@ def _converted(converter: Converter | None, value: Any) -> Any:
     return value if converter is None else converter(value)
 
 
-def insert_or_ignore(table: Table, dialect: Dialect) -> Insert:
-    """Return ``INSERT … ON CONFLICT DO NOTHING``."""
-    return _insert(table, dialect).on_conflict_do_nothing()
+def insert_or_ignore(table: Table, dialect: Dialect, conflict: str | None = None) -> Insert:
+    """Return ``INSERT … ON CONFLICT (conflict) DO NOTHING``; without ``conflict``, whatever the conflict is."""
+    return _insert(table, dialect).on_conflict_do_nothing(index_elements=conflict and [conflict])
 
 
 def upsert(
@@ -111,3 +114,11 @@ def _update_on(
 
 def _insert(table: Table, dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def filled_up(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut ``keys`` into runs of a few sizes, so that a few statements serve; the last is filled up by repeating."""
+    for start in range(0, len(keys), _CHUNKS[-1]):
+        some = list(keys[start : start + _CHUNKS[-1]])
+        size = next(size for size in _CHUNKS if size >= len(some))
+        yield some + some[-1:] * (size - len(some))

@@ -10,13 +10,13 @@ from sqlalchemy import Index, MetaData, Table, UniqueConstraint, inspect
 from sqlalchemy.exc import NoSuchTableError
 
 from .binding import Binding
-from .errors import CorruptValue, DatabaseBusy, DriverError, ReadOnlyDatabase, SchemaMismatch
+from .errors import CorruptValue, DatabaseBusy, DriverError, KohakuVaultError, ReadOnlyDatabase, SchemaMismatch
 from .lending import translated_errors
 from .maintenance import maintenance_of
 from .maintenance.base import Problem
 from .schema import record_problem, renew_record
 
-__all__ = ["TableCheck"]
+__all__ = ["TableCheck", "is_refused_pickle"]
 
 
 class TableCheck(ABC):
@@ -61,15 +61,16 @@ class TableCheck(ABC):
     def _found(self, what: str, where: Any = None, *, fixed: bool = False) -> None:
         self.problems.append(Problem(what, where, fixed))
 
-    def _check_record(self, name: str, kind: str) -> None:
+    def _check_record(self, name: str, kind: str, options: dict[str, Any] | None = None) -> None:
+        options = options or {}
         with translated_errors(self._binding.engine), self._binding.inspecting() as connection:
-            problem = record_problem(connection, name, kind, {})
+            problem = record_problem(connection, name, kind, options)
         if problem is None:
             return
         what, is_renewable = problem
         if self._fix and is_renewable:
             with translated_errors(self._binding.engine), self._binding.transaction() as connection:
-                renew_record(connection, name, kind, {})
+                renew_record(connection, name, kind, options)
         self._found(what, fixed=self._fix and is_renewable)
 
     def _check_indexes(self, table: Table) -> None:
@@ -123,3 +124,8 @@ class TableCheck(ABC):
 
 def _names(index: Index | UniqueConstraint) -> str:
     return ", ".join(index.columns.keys())
+
+
+def is_refused_pickle(error: KohakuVaultError) -> bool:
+    """Whether a value could not be read because it has a pickle, which was not run: no fault of the data's."""
+    return str(error).startswith("stored value is a pickle, which can run any code")

@@ -28,7 +28,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 import kohakuvault
 from kohakuvault import ExtensionUnavailable, InvalidArgument, VectorKVault, extension
 
-METRICS = ("cosine", "l2", "l1", "hamming")
+METRICS = ("cosine", "l2", "l1", "hamming", "ip")
 
 
 def reaches_auto_extension() -> bool:
@@ -79,6 +79,8 @@ def expected_distance(metric, a, b):
         return np.sqrt(((a - b) ** 2).sum(-1))
     if metric == "l1":
         return np.abs(a - b).sum(-1)
+    if metric == "ip":
+        return -(a * b).sum(-1)
     return ((a > 0) != (b > 0)).sum(-1).astype(np.float64)
 
 
@@ -195,6 +197,7 @@ def test_a_zero_vector_has_no_cosine_and_every_other_distance(connection):
     assert value(connection, "kv_l2_distance(:zero, :v)", **vectors) == 5
     assert value(connection, "kv_l1_distance(:zero, :v)", **vectors) == 7
     assert value(connection, "kv_hamming_distance(:zero, :v)", **vectors) == 2
+    assert value(connection, "kv_ip_distance(:zero, :v)", **vectors) == 0
 
 
 @contextmanager
@@ -215,7 +218,15 @@ BAD_PAIRS = {
     "integer": "1, x'0000803f'",
     "real": "x'0000803f', 1.5",
     "one argument": "x'0000803f'",
-    "three arguments": "x'0000803f', x'0000803f', x'0000803f'",
+    "four arguments": "x'0000803f', x'0000803f', 'f32', 1",
+    "element type unknown": "x'0000803f', x'0000803f', 'f64'",
+    "element type NULL": "x'0000803f', x'0000803f', NULL",
+    "element type a blob": "x'0000803f', x'0000803f', x'663332'",
+    "another length of f16": "x'003c', x'003c003c', 'f16'",
+    "not a whole number of f16": "x'003c', x'003c00', 'f16'",
+    "another length of i8": "x'01', x'0102', 'i8'",
+    "another length of bits": "x'01', x'0102', 'bit'",
+    "empty bits": "x'', x'', 'bit'",
 }
 
 
@@ -224,6 +235,13 @@ BAD_PAIRS = {
 def test_arguments_that_are_no_pair_of_vectors_are_an_sql_error(connection, metric, arguments):
     with sql_error(connection):
         value(connection, f"kv_{metric}_distance({arguments})")
+
+
+@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric != "hamming"])
+def test_bits_have_no_other_distance_than_hamming(connection, metric):
+    assert value(connection, "kv_hamming_distance(x'f00f', x'ffff', 'bit')") == 8
+    with sql_error(connection):
+        value(connection, f"kv_{metric}_distance(x'f00f', x'ffff', 'bit')")
 
 
 def test_a_native_error_says_what_was_given_and_what_is_expected():
@@ -340,6 +358,10 @@ BAD_SEARCHES = {
     "key real": "1.5, v, :q, 3, 'l2'",
     "key blob": "x'00', v, :q, 3, 'l2'",
     "too few arguments": "id, v, :q, 3",
+    "element type unknown": "id, v, :q, 3, 'l2', 'f64'",
+    "element type NULL": "id, v, :q, 3, 'l2', NULL",
+    "metric that bits do not have": "id, v, :q, 3, 'l2', 'bit'",
+    "too many arguments": "id, v, :q, 3, 'l2', 'f32', 1",
 }
 
 
@@ -388,6 +410,84 @@ def test_a_search_through_python_gives_the_very_same_json(twins, rows, metric, k
     parameters = (query, k, metric, *(row.tobytes() for row in rows))
     native, python = (connection.execute(sql, parameters).fetchone()[0] for connection in twins)
     assert native == python
+
+
+ELEMENTS = {"f32": "<f4", "f16": "<f2", "i8": "i1", "bit": "u1"}
+
+
+def metrics_of(elem):
+    return ("hamming",) if elem == "bit" else METRICS
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data(), elem=st.sampled_from(list(ELEMENTS)), size=st.integers(1, 40))
+def test_any_bytes_have_the_very_same_distances_natively_and_through_python(twins, data, elem, size):
+    metric = data.draw(st.sampled_from(metrics_of(elem)))
+    length = size * np.dtype(ELEMENTS[elem]).itemsize
+    rows = data.draw(st.lists(st.binary(min_size=length, max_size=length), min_size=2, max_size=6))
+    query = rows[0] if np.isfinite(np.frombuffer(rows[0], ELEMENTS[elem])).all() else bytes(length)
+    table = " UNION ALL ".join(f"SELECT {i} AS id, ? AS v" for i in range(len(rows)))
+    distances = f"SELECT json_group_array(kv_{metric}_distance(v, ?, ?)) FROM ({table})"
+    sql = f"SELECT kv_nearest(id, v, ?, 4, ?, ?), ({distances}) FROM ({table})"
+    parameters = (query, metric, elem, query, elem, *rows, *rows)
+    native, python = (connection.execute(sql, parameters).fetchone() for connection in twins)
+    assert native == python
+
+
+def numbers(elem, shape, seed=1):
+    """Random numbers of an element type, as it stores them."""
+    random = np.random.default_rng(seed)
+    if elem == "bit":
+        return random.integers(0, 2, shape).astype(bool)
+    return (
+        random.integers(-128, 128, shape).astype("i1")
+        if elem == "i8"
+        else random.normal(size=shape).astype(ELEMENTS[elem])
+    )
+
+
+def packed(elem, vector):
+    return np.packbits(vector).tobytes() if elem == "bit" else vector.astype(ELEMENTS[elem]).tobytes()
+
+
+@pytest.mark.parametrize("elem", ELEMENTS)
+def test_distances_of_every_element_type_equal_those_of_numpy(connection, elem):
+    connection.execute(text("CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB, elem TEXT)"))
+    for dimensions in (1, 7, 8, 9, 63, 64, 65, 300):
+        rows = numbers(elem, (20, dimensions), dimensions)
+        query = rows[0] ^ rows[1] if elem == "bit" else rows[1][::-1].copy()
+        query[0] = 1
+        connection.execute(text("DELETE FROM t"))
+        connection.execute(
+            text("INSERT INTO t VALUES (:id, :v, :elem)"),
+            [{"id": i, "v": packed(elem, row), "elem": elem} for i, row in enumerate(rows)],
+        )
+        for metric in metrics_of(elem):
+            expected = expected_distance(metric, rows, query)
+            scale = np.linalg.norm(rows.astype(float), axis=1) * np.linalg.norm(query.astype(float))
+            tolerance = 1e-6 * np.maximum(np.abs(expected), scale if metric == "ip" else 1)
+            # As a constant and as a column.
+            for name in (f"'{elem}'", "elem"):
+                sql = text(f"SELECT kv_{metric}_distance(v, :q, {name}) FROM t ORDER BY id")
+                found = np.array(connection.execute(sql, {"q": packed(elem, query)}).scalars().all(), float)
+                undefined = np.isnan(expected)
+                assert (np.isnan(found) == undefined).all(), metric
+                assert (np.abs(found - expected)[~undefined] <= tolerance[~undefined]).all(), metric
+            sql = text("SELECT kv_nearest(id, v, :q, 5, :metric, :elem) FROM t")
+            nearest = connection.execute(sql, {"q": packed(elem, query), "metric": metric, "elem": elem}).scalar_one()
+            distances = [np.nan if d is None else d for _, d in json.loads(nearest)]
+            assert np.allclose(distances, np.sort(expected)[:5], rtol=1e-6, atol=tolerance.max(), equal_nan=True)
+
+
+def test_the_element_type_may_differ_from_row_to_row(connection):
+    rows = [("f32", blob([1, 2])), ("f16", np.array([1, 2, 3, 4], "<f2").tobytes()), ("i8", bytes(range(8)))]
+    expected = []
+    for elem, vector in rows:
+        expected.append(float(np.abs(np.frombuffer(vector, ELEMENTS[elem]).astype(float)).sum()))
+    sql = "SELECT kv_l1_distance(v, zeroblob(8), elem) FROM ({}) ORDER BY id".format(
+        " UNION ALL ".join(f"SELECT {i} AS id, '{elem}' AS elem, x'{v.hex()}' AS v" for i, (elem, v) in enumerate(rows))
+    )
+    assert connection.execute(text(sql)).scalars().all() == expected
 
 
 # -- nothing leaks out of auto_extension ----------------------------------------------------------------
@@ -631,7 +731,9 @@ def test_distance_equals_that_of_numpy(pair, metric):
     if metric == "cosine" and not (a.any() and b.any()):
         assert np.isnan(found)
     else:
-        assert close(found, float(expected_distance(metric, a, b)))
+        # The terms of an inner product may cancel out.
+        scale = np.linalg.norm(a.astype(np.float64)) * np.linalg.norm(b.astype(np.float64)) if metric == "ip" else 1
+        assert found == pytest.approx(float(expected_distance(metric, a, b)), rel=1e-6, abs=1e-6 * scale)
 
 
 @settings(deadline=None)
@@ -645,10 +747,12 @@ def test_distance_takes_arrays_lists_and_bytes(pair, metric):
 
 @settings(deadline=None)
 @given(pair=pairs, metric=st.sampled_from(METRICS))
-def test_distance_is_symmetric_never_negative_and_zero_to_itself(pair, metric):
+def test_distance_is_symmetric_and_but_for_ip_never_negative_and_zero_to_itself(pair, metric):
     a, b = pair
     there, back = kohakuvault.distance(metric, a, b), kohakuvault.distance(metric, b, a)
     assert there == back or (np.isnan(there) and np.isnan(back))
+    if metric == "ip":
+        return
     assert not there < 0
     if a.any() or metric != "cosine":
         assert kohakuvault.distance(metric, a, a) == 0
@@ -671,3 +775,50 @@ def test_distance_is_symmetric_never_negative_and_zero_to_itself(pair, metric):
 def test_distance_refuses_what_is_no_pair_of_vectors(metric, a, b, error):
     with pytest.raises(error):
         kohakuvault.distance(metric, a, b)
+
+
+@pytest.mark.parametrize("elem", ELEMENTS)
+def test_distance_takes_every_element_type(elem):
+    a, b = numbers(elem, (2, 21))
+    for metric in metrics_of(elem):
+        expected = expected_distance(metric, a, b)
+        for form in (np.asarray, np.ndarray.tolist, lambda vector: packed(elem, vector)):
+            assert kohakuvault.distance(metric, form(a), form(b), elem) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "a", "b", "elem", "problem"),
+    [
+        ("l2", [1], [1], "f8", 'unknown element type "f8"; expected one of f32, f16, i8, bit'),
+        ("l2", [1], [1], "bit", "vectors of bit have no distance by l2; expected metric hamming"),
+        ("l2", [70000.0], [1], "f16", "dimension 0 is 70000.0; expected numbers that float16 can hold"),
+        ("l2", [1, 0.5], [1, 2], "i8", "dimension 1 is 0.5; expected integers from -128 to 127"),
+        ("l2", [1, 128], [1, 2], "i8", "dimension 1 is 128.0; expected integers from -128 to 127"),
+        ("hamming", [0, 2], [1, 1], "bit", "dimension 1 is 2.0; expected 0 or 1"),
+        ("hamming", [0, 1], [1, 1, 1], "bit", "the vector has 3 dimensions; the query has 2"),
+        ("hamming", b"ab", b"a", "bit", "the vector has 1 bytes of bits; the query has 2"),
+        ("l1", b"abc", b"abc", "f16", "the vector has 3 bytes; expected little-endian f16, a multiple of 2 bytes"),
+    ],
+)
+def test_distance_says_what_is_wrong_with_elements(metric, a, b, elem, problem):
+    with pytest.raises(ValueError, match=problem):
+        kohakuvault.distance(metric, a, b, elem)
+
+
+@pytest.mark.parametrize("elem", ELEMENTS)
+def test_a_prepared_query_knows_every_element_type(elem):
+    rows = numbers(elem, (30, 17))
+    matrix = np.packbits(rows, axis=1) if elem == "bit" else rows
+    for metric in metrics_of(elem):
+        query = kohakuvault._native.VectorQuery(metric, rows[0], elem)
+        assert query.elem == elem
+        expected = expected_distance(metric, rows, rows[0])
+        assert query.distances(matrix) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+        assert query.distances(matrix.tobytes()) == query.distances(matrix)
+        assert [query.distance(row) for row in rows] == query.distances(matrix)
+        with pytest.raises(ValueError, match="expected"):
+            query.distances(matrix.tobytes()[:-1])
+        with pytest.raises(ValueError, match="expected"):
+            query.distances(matrix[:, :-1].copy())
+        with pytest.raises(TypeError, match="expected"):
+            query.distances(matrix.astype(np.float64))

@@ -20,7 +20,7 @@ from kohakuvault import (
 )
 from kohakuvault.orm import Vector, nearest
 
-METRICS = ("cosine", "l2", "l1", "hamming")
+METRICS = ("cosine", "l2", "l1", "hamming", "ip")
 
 
 def reference(metric: str, data: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -32,6 +32,8 @@ def reference(metric: str, data: np.ndarray, query: np.ndarray) -> np.ndarray:
         return np.linalg.norm(data - query, axis=1)
     if metric == "l1":
         return np.abs(data - query).sum(axis=1)
+    if metric == "ip":
+        return -(data @ query)
     return ((data > 0) != (query > 0)).sum(axis=1).astype(np.float64)
 
 
@@ -111,13 +113,16 @@ finite = st.floats(-1e3, 1e3, width=32)
 @given(
     data=hnp.arrays(np.float32, st.tuples(st.integers(1, 20), st.just(5)), elements=finite),
     query=hnp.arrays(np.float32, 5, elements=finite),
-    metric=st.sampled_from(["l2", "l1", "hamming"]),
+    metric=st.sampled_from(["l2", "l1", "hamming", "ip"]),
 )
 def test_search_agrees_with_numpy_on_any_vectors(data, query, metric):
     search = VectorKVault(":memory:", dimensions=5, metric=metric)
     search.insert_many(data)
     distances = [distance for _, distance, _ in search.search(query, 20)]
-    assert np.allclose(distances, np.sort(reference(metric, data, query)), rtol=1e-5, atol=1e-4)
+    # The terms of an inner product may cancel out.
+    scale = np.linalg.norm(data.astype(float), axis=1).max() * np.linalg.norm(query.astype(float))
+    tolerance = 1e-6 * scale if metric == "ip" else 1e-4
+    assert np.allclose(distances, np.sort(reference(metric, data, query)), rtol=1e-5, atol=tolerance)
 
 
 BAD_VECTORS = [
@@ -303,19 +308,23 @@ def test_statements_with_other_vectors_share_one_cache_entry(session, data):
     assert len(session.get_bind()._compiled_cache) == size
 
 
+def distance_by(metric):
+    return Doc.embedding.max_inner_product if metric == "ip" else getattr(Doc.embedding, f"{metric}_distance")
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_distances_in_select_where_and_order_by(session, data, metric):
     query = data[5] + np.float32(0.1)
     expected = reference(metric, data, query)
-    distance = getattr(Doc.embedding, f"{metric}_distance")(query)
+    distance = distance_by(metric)(query)
     rows = session.execute(sqlalchemy.select(Doc.id, distance).where(Doc.id < 300).order_by(Doc.id)).all()
     assert np.allclose([value for _, value in rows], expected, rtol=1e-6, atol=1e-6)
     limit = float(np.sort(expected)[20]) + 1e-4
     near = set(session.scalars(sqlalchemy.select(Doc.id).where(distance < limit)))
     assert near == set(np.flatnonzero(expected < limit).tolist())
     assert session.scalar(sqlalchemy.select(distance).where(Doc.id == 1000)) is None
-    between = sqlalchemy.select(getattr(Doc.embedding, f"{metric}_distance")(Doc.embedding)).where(Doc.id == 3)
-    assert session.scalar(between) == pytest.approx(0, abs=1e-6)
+    between = sqlalchemy.select(distance_by(metric)(Doc.embedding)).where(Doc.id == 3)
+    assert session.scalar(between) == pytest.approx(reference(metric, data[3:4], data[3])[0], rel=1e-6, abs=1e-6)
 
 
 def test_a_fresh_postgresql_gets_the_extension_with_the_first_vectors(postgresql_url):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any, Protocol, cast
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
@@ -13,6 +14,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.orm import Session, scoped_session
 
 from .. import engine as engines
+from .. import extension
 from ..errors import InvalidArgument
 from ..lending import translated_errors
 from .base import Binding
@@ -91,6 +93,9 @@ def _check_dialect(engine: Engine) -> None:
         raise InvalidArgument(
             f"containers run on SQLite, PostgreSQL and what speaks its protocol, not on {engine.dialect.name}"
         )
+    if engine.dialect.name == "sqlite" and engine not in engines.installed:
+        # What an open connection of the application's own engine can be given.
+        engines.mark_tables(engine, extension.best_rung(cast(ModuleType, engine.dialect.dbapi)) == "load_extension")
     if engine.get_execution_options().get("schema_translate_map"):
         raise InvalidArgument(
             "containers do not follow schema_translate_map; set the schema by the connection's search_path instead"

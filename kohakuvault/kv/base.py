@@ -54,6 +54,7 @@ class KVBase(Container):
         self._sql = kv_statements(table_of(self.entity), binding.dialect)
         self._value_of = self._sql.unpack
         self._takes_any = True
+        self._allows_pickle = self._sql.pickle
         self._expiring = count()
         self._writes = _write_cache(binding, self._sql, table_of(self.entity).name)
         if pickle and not self._sql.pickle:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Integer, Table, bindparam, func, select
+from sqlalchemy import Table
 
-from .._native import PageScan
 from ..binding import Binding
 from ..errors import CorruptValue, KohakuVaultError
-from ..lending import DriverCursor
-from ..maintenance.base import Maintenance
-from ..scanning import Batches, Run
-from ..statements import Statement
-from ..table_check import TableCheck
+from ..row_scan import RowScan, RowStatements
+from ..table_check import TableCheck, is_refused_pickle
 from .statements import KVStatements
 from .streams import Streams
 
@@ -66,10 +61,22 @@ class KVCheck(TableCheck):
 
     def _rows(self) -> None:
         decode = self._database.key_decoder(self._sql.key)
-        with self._binding.scanning(_Rows(self._binding, self._database, self._table)) as batches:
+        with self._binding.scanning(RowScan(self._every_row())) as batches:
             for rows in batches:
                 for row in rows:
                     self._row(decode, *row)
+
+    def _every_row(self) -> RowStatements:
+        """Select every row, expired or not: the classes and values of its columns."""
+        columns, database = self._table.c, self._database
+        selected = (
+            database.storage_class(columns.key),
+            database.readable(columns.key),
+            database.storage_class(columns.expires_at),
+            database.storage_class(columns.value),
+            database.readable(columns.value),
+        )
+        return RowStatements(self._table, selected, self._binding.dialect)
 
     def _row(
         self,
@@ -82,22 +89,22 @@ class KVCheck(TableCheck):
         value: Any,
     ) -> None:
         where, row = None, f"row {id}: "
-        if wrong := self._wrong_class("key", key_class):
+        if wrong := self._database.wrong_class("key", key_class):
             self._found(row + wrong)
         else:
             try:
                 where, row = decode(key_class, key), ""
             except CorruptValue as error:
                 self._found(f"{row}{error}")
-        if wrong := self._wrong_class("expires_at", expires_class):
+        if wrong := self._database.wrong_class("expires_at", expires_class):
             self._found(row + wrong, where)
-        if wrong := self._wrong_class("value", value_class):
+        if wrong := self._database.wrong_class("value", value_class):
             self._found(row + wrong, where)
             return
         try:
             self._sql.unpack(value)
         except KohakuVaultError as error:
-            if not _is_refused_pickle(error):
+            if not is_refused_pickle(error):
                 self._found(f"{row}{error}", where)
 
     def _chunks(self) -> None:
@@ -119,67 +126,3 @@ class KVCheck(TableCheck):
     def _expired(self) -> None:
         if self._fix:
             self._remove_expired()
-
-    def _wrong_class(self, column: str, found: str) -> str | None:
-        expected = self._database.CLASSES[column]
-        if found in expected:
-            return None
-        return f"the {column} is {found.upper()}, not {' or '.join(map(str.upper, expected))}"
-
-
-def _is_refused_pickle(error: KohakuVaultError) -> bool:
-    """Whether a value could not be read because it has a pickle, which was not run: no fault of the data's."""
-    return str(error).startswith("stored value is a pickle, which can run any code")
-
-
-@dataclass
-class _Rows:
-    """Every row, expired or not: id, the classes and values of its columns. See :class:`~kohakuvault.scanning.Scan`."""
-
-    binding: Binding
-    database: Maintenance
-    table: Table
-    last: int | None = field(default=None, init=False)
-
-    def whole(self, token: int | None = None) -> tuple[Statement, Sequence[Any]]:
-        return self._statement(self._select()), ()
-
-    def page(self, mark: Any, size: int | None = None, token: int | None = None) -> tuple[Statement, Sequence[Any]]:
-        rows = self._select().limit(bindparam("limit", type_=Integer()))
-        names, values = ["limit"], [size]
-        for name, value in (("after", mark), ("last", self.last)):
-            if value is not None:
-                bound = bindparam(name, type_=self.table.c.id.type)
-                rows = rows.where(self.table.c.id > bound if name == "after" else self.table.c.id <= bound)
-                names.append(name)
-                values.append(value)
-        return self._statement(rows, *names), values
-
-    def beside(self, cursor: DriverCursor) -> None:
-        pass
-
-    def entries(self, rows: Iterable[Any]) -> Iterable[Any]:
-        return rows
-
-    def collector(self) -> None:
-        return None
-
-    def collected(self, collector: PageScan) -> Batches:
-        return iter(())
-
-    def bound(self, run: Run) -> None:
-        ((self.last,),) = run(self._statement(select(func.max(self.table.c.id))))
-
-    def _select(self) -> Any:
-        columns, database = self.table.c, self.database
-        return select(
-            columns.id,
-            database.storage_class(columns.key),
-            database.readable(columns.key),
-            database.storage_class(columns.expires_at),
-            database.storage_class(columns.value),
-            database.readable(columns.value),
-        ).order_by(columns.id)
-
-    def _statement(self, element: Any, *names: str) -> Statement:
-        return Statement(element, names, self.binding.dialect)

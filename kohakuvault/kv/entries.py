@@ -5,13 +5,14 @@ from __future__ import annotations
 from time import time
 from typing import Any
 
+from ..auto_pack import AutoPack, as_bytes
 from ..errors import CorruptValue, InvalidArgument, NotFound, StreamLost, UnsupportedType, corrupt_at
 from ..lending import DriverCursor
 from ..packing import ChunkedBytes
 from .base import SWEEP_EVERY, SWEEP_MOST, KVBase
 from .expiry import TimeToLive, deadline, is_over
 
-__all__ = ["KVEntries", "as_bytes"]
+__all__ = ["KVEntries"]
 
 # Entries that are removed in one transaction when they have expired.
 _PAGE = 1000
@@ -19,7 +20,7 @@ _PAGE = 1000
 _MISSING: Any = object()
 
 
-class KVEntries(KVBase):
+class KVEntries(AutoPack, KVBase):
     """The part of :class:`~kohakuvault.KVault` that reads and writes one entry at a time."""
 
     # `_find`, `in` and `kv[key] = value` look at `_binding` themselves: a property costs a tenth of a read.
@@ -269,37 +270,8 @@ class KVEntries(KVBase):
             removed += some
         return removed
 
-    # -- which values --------------------------------------------------------------------------
-
-    def auto_pack_enabled(self) -> bool:
-        """Whether any packable value is taken, as by default, rather than bytes only."""
-        return self._takes_any
-
-    def enable_auto_pack(self, use_pickle: bool | None = None) -> None:
-        """Take any packable value again. ``use_pickle`` must be what was said on opening, by ``pickle=``."""
-        if use_pickle and not self._sql.pickle:
-            raise InvalidArgument("use_pickle=True: pickling is allowed when the vault is opened, by pickle=True")
-        self._takes_any = True
-
-    def disable_auto_pack(self) -> None:
-        """Take only ``bytes``, ``bytearray`` and ``memoryview`` as values from now on, and store them as ``bytes``.
-
-        Reading is as before: what was stored as another type comes back as that.
-        """
-        self._takes_any = False
-
 
 def _check_numbers(what: str, delta: Any, default: Any) -> None:
     for name, number in (("delta", delta), ("default", default)):
         if type(number) not in (int, float):
             raise UnsupportedType(f"{what}: {name} is an int or float, not {type(number).__name__}")
-
-
-def as_bytes(value: Any) -> bytes:
-    """Return what is stored for ``value`` while auto-pack is disabled."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    raise UnsupportedType(
-        f"with auto-pack disabled a value is bytes, bytearray or memoryview, not {type(value).__name__}; call "
-        "enable_auto_pack() to store any other"
-    )

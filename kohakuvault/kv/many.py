@@ -13,6 +13,7 @@ from typing import Any
 from .._native import WriteBuffer, pack_keys, pack_rows
 from ..errors import InvalidArgument
 from ..lending import DriverCursor
+from ..statements import filled_up
 from .statements import KVStatements
 
 __all__ = ["delete_many", "get_many", "pair", "put_many", "put_waiting"]
@@ -23,9 +24,6 @@ _KEYS = 1 << 16
 
 # Rows that are given to the driver at a time.
 _PAGE = 1000
-
-# Keys that one statement looks up.
-_CHUNKS = (1, 8, 64, 512)
 
 
 def put_many(
@@ -71,7 +69,7 @@ def get_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any], default: 
     if not (sql.takes_rows and cursor.has_rows):
         found = {
             sql.key(key): unpack(value)
-            for some in _chunks(keys)
+            for some in filled_up(keys)
             for key, value in cursor.all(sql.get_many(len(some)), *some, now)
         }
         return [found.get(key, default) for key in keys]
@@ -84,7 +82,7 @@ def get_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any], default: 
 def delete_many(cursor: DriverCursor, sql: KVStatements, keys: list[Any], now: float) -> int:
     """Remove ``keys``; return how many of them were there."""
     if not (sql.takes_rows and cursor.has_rows):
-        return sum(cursor.run(sql.delete_many(len(some)), *some, now) for some in _chunks(keys))
+        return sum(cursor.run(sql.delete_many(len(some)), *some, now) for some in filled_up(keys))
     return sum(cursor.run(sql.delete_rows, rows, now) for rows in _buffers(keys))
 
 
@@ -101,11 +99,3 @@ def pair(item: Any) -> tuple[Any, Any]:
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"expected pairs of key and value, not {item!r:.60}") from error
     return key, value
-
-
-def _chunks(keys: list[Any]) -> Iterator[list[Any]]:
-    """Cut ``keys`` into lists of a few sizes, so that a few statements serve; the last is filled up by repeating."""
-    for start in range(0, len(keys), _CHUNKS[-1]):
-        some = keys[start : start + _CHUNKS[-1]]
-        size = next(size for size in _CHUNKS if size >= len(some))
-        yield some + some[-1:] * (size - len(some))

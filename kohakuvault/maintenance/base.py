@@ -29,11 +29,12 @@ class Problem:
     what
         What is wrong, in a sentence.
     where
-        The key of the entry, or the name of the column; None where it is no single one, or its key cannot be read.
+        The key of the entry, the name of the column or the id of the row; None where it is no single one, or its key
+        cannot be read.
     fixed
         Whether it has been repaired.
     of
-        What ``where`` names: ``"key"`` or ``"column"``.
+        What ``where`` names: ``"key"``, ``"column"`` or ``"row"``.
     """
 
     what: str
@@ -49,7 +50,7 @@ class Problem:
 class Maintenance(ABC):
     """What differs between databases. Statements run by a binding; each is a transaction of its own."""
 
-    # The types of values that the columns of a KV table may have, as `storage_class` names them.
+    # The types of values that the columns of containers may have, as `storage_class` names them.
     CLASSES: ClassVar[Mapping[str, tuple[str, ...]]]
 
     def __init__(self, binding: Binding) -> None:
@@ -97,6 +98,13 @@ class Maintenance(ABC):
 
         ``decode`` turns what the driver returns for a sound key into the key.
         """
+
+    def wrong_class(self, column: str, found: str) -> str | None:
+        """Return what is wrong with a value of the type ``found`` in ``column``, one of a container's own; or None."""
+        expected = self.CLASSES[column]
+        if found in expected:
+            return None
+        return f"the {column} is {found.upper()}, not {' or '.join(map(str.upper, expected))}"
 
     def require_apart(self, what: str) -> None:
         """Raise unless ``what`` can run outside of any transaction."""

@@ -20,6 +20,7 @@ class PostgreSQLMaintenance(Maintenance):
     CLASSES = {
         "key": ("bytea",),
         "value": ("bytea",),
+        "vector": ("vector", "halfvec", "bit"),
         "expires_at": ("null", "double precision"),
     }
 

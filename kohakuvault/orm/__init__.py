@@ -3,5 +3,6 @@
 from .distance import Distance
 from .nearest import nearest
 from .types import Key, Packed, Vector
+from .vector_index import VectorIndex
 
-__all__ = ["Distance", "Key", "Packed", "Vector", "nearest"]
+__all__ = ["Distance", "Key", "Packed", "Vector", "VectorIndex", "nearest"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from sqlalchemy import BindParameter, ColumnElement, Float, Integer, String, bindparam, column, func, select
+from sqlalchemy import BindParameter, ColumnElement, Float, Integer, String, bindparam, column, func, literal, select
 from sqlalchemy import inspect as sqlalchemy_inspect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
@@ -14,10 +13,15 @@ from sqlalchemy.sql.functions import Function
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from ..errors import InvalidArgument
-from .distance import Distance, check_metric
-from .types.vector import Vector, vector_bytes
+from .distance import Distance, check_metric, elem_of, vector_operand
+from .types.vector import Vector
+from .types.vector_elements import Array
+from .vector_index import VectorIndex, indexes_of
 
-__all__ = ["nearest", "query_vector"]
+__all__ = ["LACKS_TABLES", "nearest", "query_vector"]
+
+# Set on the dialect of an engine whose connections have the functions of the extension without its tables.
+LACKS_TABLES = "kohakuvault_lacks_tables"
 
 
 def nearest(
@@ -28,6 +32,7 @@ def nearest(
     where: ColumnElement[bool] | None = None,
     metric: str = "cosine",
     key: InstrumentedAttribute[Any] | ColumnElement[Any] | None = None,
+    exact: bool = False,
 ) -> TableValuedAlias:
     """Return the ``k`` rows nearest to ``query``, as a FROM element with the columns ``id`` and ``distance``.
 
@@ -36,16 +41,19 @@ def nearest(
     vector
         A mapped attribute or table column of type :class:`~kohakuvault.orm.types.Vector`.
     query
-        The vector to search for: 1-d array or sequence of numbers, finite; or a ``bindparam``.
+        The vector to search for: whatever the column takes; or a ``bindparam``.
     k
         How many rows at most; a non-negative int or a ``bindparam``.
     where
         A condition on the rows of the same table. It is applied before the search, so ``k`` rows are
         found whenever ``k`` rows match it.
     metric
-        ``"cosine"``, ``"l2"``, ``"l1"`` or ``"hamming"``; see :class:`~kohakuvault.orm.distance.Distance`.
+        ``"cosine"``, ``"l2"``, ``"l1"``, ``"hamming"`` or ``"ip"``; of bits only ``"hamming"``. See
+        :class:`~kohakuvault.orm.distance.Distance`.
     key
         The column that becomes ``id``: integer or text; by default the table's primary key.
+    exact
+        Compare every row, even if there is an index.
 
     Examples
     --------
@@ -60,8 +68,11 @@ def nearest(
     """
     check_metric(metric)
     column_, key_ = _columns(vector, key)
+    elem = elem_of(column_.type)
+    check_metric(metric, elem)
     if not isinstance(query, BindParameter):
-        query = bindparam(None, query_vector(query, column_.type, metric), type_=column_.type, unique=True)
+        query = query_vector(query, column_.type, metric)
+    query = vector_operand(query, column_.type)
     if not isinstance(k, BindParameter):
         if type(k) is not int or k < 0:
             raise InvalidArgument(f"k must be a non-negative int, not {k!r}")
@@ -70,25 +81,36 @@ def nearest(
     # Both forms travel as arguments of one function, so that caching, adaption and the collection of bound
     # parameters are SQLAlchemy's own; each dialect renders the form that it runs. correlate(None): the
     # enclosing statement usually selects from the same table.
-    hits = select(func.kv_nearest(key_, column_, query, k, metric, type_=String())).correlate(None)
-    distance = Distance(column_, query, metric)
+    elements = () if elem == "f32" else (elem,)
+    hits = select(func.kv_nearest(key_, column_, query, k, metric, *elements, type_=String())).correlate(None)
+    distance: ColumnElement[float] = Distance(column_, query, metric)
+    # pgvector's indexes serve the bare operator only.
+    by_distance = distance + 0.0 if exact else distance
     ordered = (
         select(key_.label("id"), distance.label("distance"))
         .where(column_.is_not(None))
-        .order_by(distance, key_)
+        .order_by(by_distance, key_)
         .limit(k)
         .correlate(None)
     )
     if where is not None:
         hits, ordered = hits.where(where), ordered.where(where)
-    found = _Nearest(hits.scalar_subquery(), ordered.scalar_subquery())
+    forms = [hits.scalar_subquery(), ordered.scalar_subquery()]
+    index = None if exact else _index_of(column_, key_, metric)
+    if index is not None:
+        forms.append(_by_index(index, query, k, key_, where))
+    found = _Nearest(*forms)
     return found.table_valued(column("id", key_.type), column("distance", Float()))
 
 
-def query_vector(query: Any, type_: Any, metric: str, *, what: str = "query") -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return ``query`` as a float32 array that ``metric`` can compare, or raise the error that says why not."""
-    dimensions = type_.dimensions if isinstance(type_, Vector) else None
-    array = np.frombuffer(vector_bytes(query, dimensions), "<f4")
+def query_vector(query: Any, type_: Any, metric: str, *, what: str = "query") -> Array:
+    """Return ``query`` as an array of the column's elements that ``metric`` can compare, or raise why it cannot.
+
+    Numbers are rounded as those of the stored vectors were.
+    """
+    column_type = type_ if isinstance(type_, Vector) else Vector()
+    check_metric(metric, column_type.elem)
+    array = column_type.from_bytes(column_type.to_bytes(query))
     if metric == "cosine" and not array.any():
         raise InvalidArgument(
             f"the {what} is a zero vector, which has no direction to compare by cosine; use metric='l2'"
@@ -111,8 +133,28 @@ def _columns(vector: Any, key: Any) -> tuple[ColumnElement[Any], ColumnElement[A
     return column_, primary[0]
 
 
+def _index_of(column_: ColumnElement[Any], key: ColumnElement[Any], metric: str) -> VectorIndex | None:
+    """Return the index that a search can use: of this column, by this metric, that gives this key."""
+    source = getattr(column_, "table", None)
+    table = getattr(source, "element", source)
+    for index in indexes_of(table):
+        if index.metric == metric and index.column.name == column_.name and index.key.name == key.name:
+            return index
+    return None
+
+
+def _by_index(
+    index: VectorIndex, query: Any, k: Any, key: ColumnElement[Any], where: ColumnElement[bool] | None
+) -> ColumnElement[Any]:
+    """Return the call of ``kv_knn``."""
+    arguments = [literal(index.name), query, k]
+    if where is not None:
+        arguments.append(select(func.kv_idset(key)).where(where).correlate(None).scalar_subquery())
+    return func.kv_knn(*arguments)
+
+
 class _Nearest(Function[Any]):
-    """The two forms of one search: SQLite's aggregate, and ORDER BY distance LIMIT k."""
+    """The forms of one search: SQLite's aggregate, ORDER BY distance LIMIT k, and by an index of ours if there is one."""
 
     inherit_cache = True
 
@@ -127,6 +169,10 @@ def _compile_ordered(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str
 
 @compiles(_Nearest, "sqlite")
 def _compile_aggregate(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str:
+    by_index = list(element.clauses)[2:]
+    if by_index and not getattr(compiler.dialect, LACKS_TABLES, False):
+        found = compiler.process(by_index[0], **_nested(kw))
+        return f"(SELECT id, distance FROM {found})"  # noqa: S608 (compiled SQL, no text of the user's)
     hits = compiler.process(next(iter(element.clauses)), **_nested(kw))
     columns = "json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS distance"
     return f"(SELECT {columns} FROM json_each({hits}))"  # noqa: S608 (compiled SQL, no text of the user's)

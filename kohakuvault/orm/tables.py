@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -23,14 +24,17 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, registry
+from sqlalchemy.types import TypeEngine
 
 from .column_ddl import complete_tables
 from .types import Key, Packed, Vector
+from .vector_index import VectorIndex
 
 __all__ = [
     "Block",
     "ColumnRecord",
     "KVTable",
+    "MetadataColumn",
     "Payload",
     "TableRecord",
     "VaultBase",
@@ -81,9 +85,13 @@ class KVTable:
 
 
 class VectorTable:
-    """Mixin: vectors with a value each. ``__dimensions__`` is their length."""
+    """Mixin: vectors with a value each. ``__dimensions__`` is their length. Any other columns are metadata.
+
+    ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
+    """
 
     __dimensions__: int
+    __pickle__ = False
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
 
@@ -92,10 +100,31 @@ class VectorTable:
         """Declare the vector, of ``__dimensions__`` elements."""
         return mapped_column(Vector(cls.__dimensions__), nullable=False)
 
-    value: Mapped[Any] = mapped_column(Packed(), nullable=False)
+    @declared_attr
+    def value(cls) -> Mapped[Any]:
+        """Declare the value, pickled where that is allowed."""
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
+
+
+@dataclass(frozen=True)
+class MetadataColumn:
+    """A nullable column that a table of vectors has beside those of :class:`VectorTable`."""
+
+    name: str
+    type: TypeEngine[Any] = field(compare=False)
+    index: bool = False
+    # Equal types have equal keys; one that SQLAlchemy has no key for is equal to itself only.
+    _type_key: Any = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        key = self.type._static_cache_key
+        object.__setattr__(self, "_type_key", key if isinstance(key, tuple) else self.type)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MetadataColumn, (self.name, self.type, self.index)
 
 
 class VaultBase(DeclarativeBase):
@@ -180,10 +209,33 @@ def _kv_class(name: str, pickle: bool) -> type[KVTable]:
     return _mapped(name, KVTable, {"__pickle__": pickle})
 
 
+def vector_class(
+    name: str,
+    dimensions: int,
+    *,
+    pickle: bool = False,
+    metadata: tuple[MetadataColumn, ...] = (),
+    index: tuple[str, str] | None = None,
+) -> type[VectorTable]:
+    """Return the mapped class of the vectors stored in table ``name``; the same class for the same arguments.
+
+    ``index`` is kind and metric of its vector index, which is named ``<name>_index``.
+    """
+    return _vector_class(name, dimensions, pickle, metadata, index)
+
+
 @cache
-def vector_class(name: str, dimensions: int) -> type[VectorTable]:
-    """Return the mapped class of the vectors stored in table ``name``."""
-    return _mapped(name, VectorTable, {"__dimensions__": dimensions})
+def _vector_class(
+    name: str, dimensions: int, pickle: bool, metadata: tuple[MetadataColumn, ...], index: tuple[str, str] | None
+) -> type[VectorTable]:
+    extra: dict[str, Any] = {
+        column.name: mapped_column(column.name, column.type, nullable=True, index=column.index, sort_order=1)
+        for column in metadata
+    }
+    if index is not None:
+        kind, metric = index
+        extra["__table_args__"] = (VectorIndex(f"{name}_index", "vector", kind=kind, metric=metric),)
+    return _mapped(name, VectorTable, {"__dimensions__": dimensions, "__pickle__": pickle, **extra})
 
 
 def table_of(entity: type[Any]) -> Table:

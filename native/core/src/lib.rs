@@ -19,9 +19,13 @@
 pub mod block;
 pub mod distance;
 pub mod dtype;
+pub mod element;
 pub mod frame;
 pub mod half;
+pub mod id_set;
+pub mod index;
 pub mod kernels;
+pub mod metric;
 pub mod packing;
 pub mod page;
 pub mod pending;

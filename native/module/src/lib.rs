@@ -21,18 +21,20 @@ mod _native {
     use crate::python::data_packer::face::DataPacker;
     #[pymodule_export]
     use crate::python::distance::{
-        VectorQuery, cosine_distance, distance, hamming_distance, l1_distance, l2_distance,
+        VectorQuery, cosine_distance, distance, hamming_distance, ip_distance, l1_distance, l2_distance,
     };
     #[pymodule_export]
     use crate::python::errors::CorruptBlock;
-    #[pymodule_export]
-    use crate::python::floats::pack_vector;
     #[pymodule_export]
     use crate::python::frame::{frame_block, unframe};
     #[pymodule_export]
     use crate::python::gather::Gather;
     #[pymodule_export]
+    use crate::python::index_form::IndexForm;
+    #[pymodule_export]
     use crate::python::nearest::NearestAggregate;
+    #[pymodule_export]
+    use crate::python::packed_vector::pack_vector;
     #[pymodule_export]
     use crate::python::packing::face::{pack, pack_cbor, pack_msgpack, unpack, unpack_cbor, unpack_msgpack};
     #[pymodule_export]

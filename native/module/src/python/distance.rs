@@ -2,13 +2,15 @@
 
 use kohakuvault_core::distance::{DistanceError, Metric, Query};
 use kohakuvault_core::dtype::Scalar;
+use kohakuvault_core::element::Element;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::buffer::{Array, Item, is_bytes_like, to_little_endian};
 use super::codec::DETACH_ABOVE;
 use super::errors::{type_name, value_error};
-use super::floats::{check_finite, to_float_bytes, to_floats};
+use super::packed_vector::{check_finite, parse_element, to_packed};
 
 /// A metric and a query vector, prepared for many distances.
 #[pyclass(frozen, module = "kohakuvault._native")]
@@ -17,15 +19,19 @@ pub(crate) struct VectorQuery(Query);
 #[pymethods]
 impl VectorQuery {
     #[new]
-    fn new(metric: &str, query: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let values = to_floats(query)?;
-        check_finite(values.iter().copied())?;
-        Ok(Self(Query::new(parse_metric(metric)?, values).map_err(value_error)?))
+    #[pyo3(signature = (metric, query, elem="f32"))]
+    fn new(metric: &str, query: &Bound<'_, PyAny>, elem: &str) -> PyResult<Self> {
+        prepare(parse_metric(metric)?, parse_element(elem)?, query).map(Self)
     }
 
     #[getter]
     fn metric(&self) -> &'static str {
         self.0.metric().name()
+    }
+
+    #[getter]
+    fn elem(&self) -> &'static str {
+        self.0.element().name()
     }
 
     #[getter]
@@ -35,18 +41,18 @@ impl VectorQuery {
 
     /// The distance to one vector.
     fn distance(&self, vector: &Bound<'_, PyAny>) -> PyResult<f64> {
-        with_row(vector, |row| self.0.distance(row))
+        distance_to(&self.0, vector)
     }
 
-    /// The distances to every row of a matrix of f32, or of raw little-endian f32.
+    /// The distances to every row of a matrix of the element type, or of packed bytes.
     fn distances(&self, matrix: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
         let array = Array::of(matrix)?;
-        let row_bytes = self.0.dimensions() * 4;
+        let row_bytes = self.0.row_bytes();
         self.check_matrix(matrix, &array)?;
         let swapped;
         let bytes = if cfg!(target_endian = "big") && !is_raw(matrix, &array) {
             let mut copy = array.bytes().to_vec();
-            to_little_endian(&mut copy, 4);
+            to_little_endian(&mut copy, self.0.element().cell_bytes());
             swapped = copy;
             &swapped
         } else {
@@ -59,34 +65,42 @@ impl VectorQuery {
     }
 
     fn __repr__(&self) -> String {
-        format!("VectorQuery('{}', <{} dimensions>)", self.0.metric(), self.0.dimensions())
+        let (metric, element) = (self.0.metric(), self.0.element());
+        format!("VectorQuery('{metric}', <{} dimensions of {element}>)", self.0.dimensions())
     }
 }
 
 impl VectorQuery {
     fn check_matrix(&self, matrix: &Bound<'_, PyAny>, array: &Array<'_>) -> PyResult<()> {
-        let dimensions = self.0.dimensions();
+        let (element, row_bytes) = (self.0.element(), self.0.row_bytes());
         if is_raw(matrix, array) {
-            return match array.bytes().len() % (dimensions * 4) {
+            return match array.bytes().len() % row_bytes {
                 0 => Ok(()),
                 _ => Err(PyValueError::new_err(format!(
-                    "{} bytes given; expected rows of {dimensions} f32, {} bytes each",
+                    "{} bytes given; expected rows of {} {element}, {row_bytes} bytes each",
                     array.bytes().len(),
-                    dimensions * 4
+                    self.0.dimensions(),
                 ))),
             };
         }
-        if array.item() != Some(Item::Scalar(Scalar::F32)) {
+        let (item, columns) = match element {
+            Element::F32 => (Item::Scalar(Scalar::F32), self.0.dimensions()),
+            Element::F16 => (Item::Half, self.0.dimensions()),
+            Element::I8 => (Item::Scalar(Scalar::I8), self.0.dimensions()),
+            // Packed.
+            Element::Bit => (Item::Scalar(Scalar::U8), row_bytes),
+        };
+        if array.item() != Some(item) {
             return Err(PyTypeError::new_err(format!(
-                "{} of {} given; expected f32",
+                "{} of {} given; expected {item}",
                 type_name(matrix),
                 array.format()
             )));
         }
         match array.shape() {
-            [_, columns] if *columns == dimensions => Ok(()),
+            [_, given] if *given == columns => Ok(()),
             shape => Err(PyValueError::new_err(format!(
-                "a matrix of shape {shape:?} given; expected [n, {dimensions}]"
+                "a matrix of shape {shape:?} given; expected [n, {columns}]"
             ))),
         }
     }
@@ -100,23 +114,40 @@ pub(crate) fn parse_metric(metric: &str) -> PyResult<Metric> {
     metric.parse().map_err(value_error)
 }
 
-/// Calls `compute` with the little-endian `f32` of a vector.
-fn with_row(
-    vector: &Bound<'_, PyAny>,
-    compute: impl FnOnce(&[u8]) -> Result<f64, DistanceError>,
-) -> PyResult<f64> {
-    match vector.cast::<pyo3::types::PyBytes>() {
-        Ok(bytes) => compute(bytes.as_bytes()),
-        Err(_) => compute(&to_float_bytes(vector)?),
+/// A query of finite numbers.
+pub(crate) fn prepare(metric: Metric, element: Element, query: &Bound<'_, PyAny>) -> PyResult<Query> {
+    let packed = to_packed(query, element, None)?;
+    check_finite(element, &packed.bytes)?;
+    Query::from_bytes(metric, element, &packed.bytes).map_err(value_error)
+}
+
+fn distance_to(query: &Query, vector: &Bound<'_, PyAny>) -> PyResult<f64> {
+    match vector.cast::<PyBytes>() {
+        Ok(bytes) => query.distance(bytes.as_bytes()),
+        Err(_) => query.distance(&to_packed(vector, query.element(), None)?.bytes),
     }
     .map_err(value_error)
 }
 
 /// The distance of two vectors; NaN for the cosine of a vector without a norm.
 #[pyfunction]
-pub(crate) fn distance(metric: &str, a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let query = Query::new(parse_metric(metric)?, to_floats(a)?).map_err(value_error)?;
-    with_row(b, |row| query.distance(row))
+#[pyo3(signature = (metric, a, b, elem="f32"))]
+pub(crate) fn distance(
+    metric: &str,
+    a: &Bound<'_, PyAny>,
+    b: &Bound<'_, PyAny>,
+    elem: &str,
+) -> PyResult<f64> {
+    let (metric, element) = (parse_metric(metric)?, parse_element(elem)?);
+    let (a, b) = (to_packed(a, element, None)?, to_packed(b, element, None)?);
+    // Of bits, which may fill equally many bytes.
+    if let (Some(query), Some(row)) = (a.dimensions, b.dimensions)
+        && query != row
+    {
+        return Err(value_error(DistanceError::Length { query, row }));
+    }
+    let query = Query::from_bytes(metric, element, &a.bytes).map_err(value_error)?;
+    query.distance(&b.bytes).map_err(value_error)
 }
 
 /// NULL in, NULL out, as in SQL; so is a distance that is not a number.
@@ -124,23 +155,27 @@ fn sql_distance(
     metric: Metric,
     a: Option<&Bound<'_, PyAny>>,
     b: Option<&Bound<'_, PyAny>>,
+    element: &str,
 ) -> PyResult<Option<f64>> {
+    let element = parse_element(element)?;
     let (Some(a), Some(b)) = (a, b) else { return Ok(None) };
-    let query = Query::new(metric, to_floats(b)?).map_err(value_error)?;
-    let distance = with_row(a, |row| query.distance(row))?;
+    let packed = to_packed(b, element, None)?;
+    let query = Query::from_bytes(metric, element, &packed.bytes).map_err(value_error)?;
+    let distance = distance_to(&query, a)?;
     Ok((!distance.is_nan()).then_some(distance))
 }
 
 macro_rules! sql_distances {
     ($($name:ident => $metric:ident;)*) => {$(
-        /// The distance of two vectors of little-endian f32, for `sqlite3.Connection.create_function`.
+        /// The distance of two packed vectors, for `sqlite3.Connection.create_function`.
         #[pyfunction]
-        #[pyo3(signature = (a, b, /))]
+        #[pyo3(signature = (a, b, elem="f32", /))]
         pub(crate) fn $name(
             a: Option<&Bound<'_, PyAny>>,
             b: Option<&Bound<'_, PyAny>>,
+            elem: &str,
         ) -> PyResult<Option<f64>> {
-            sql_distance(Metric::$metric, a, b)
+            sql_distance(Metric::$metric, a, b, elem)
         }
     )*};
 }
@@ -150,4 +185,5 @@ sql_distances! {
     l2_distance => L2;
     l1_distance => L1;
     hamming_distance => Hamming;
+    ip_distance => Ip;
 }

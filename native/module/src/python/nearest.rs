@@ -3,15 +3,14 @@
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 
-use kohakuvault_core::distance::Query;
 use kohakuvault_core::ranking::{Key, NO_ROWS, Ranking};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyInt, PyString};
 
-use super::distance::parse_metric;
+use super::distance::{parse_metric, prepare};
 use super::errors::{describe, type_error, value_error};
-use super::floats::{check_finite, to_float_bytes, to_floats};
+use super::packed_vector::{parse_element, to_packed};
 
 /// The k rows nearest to a query, as JSON.
 #[pyclass(frozen, module = "kohakuvault._native")]
@@ -24,7 +23,8 @@ impl NearestAggregate {
         Self(Mutex::new(None))
     }
 
-    /// Take one row. `query`, `k` and `metric` are read at the first row only.
+    /// Take one row. All but `key` and `vector` are read at the first row only.
+    #[pyo3(signature = (key, vector, query, k, metric, elem="f32"))]
     fn step(
         &self,
         key: &Bound<'_, PyAny>,
@@ -32,22 +32,25 @@ impl NearestAggregate {
         query: &Bound<'_, PyAny>,
         k: &Bound<'_, PyAny>,
         metric: &str,
+        elem: &str,
     ) -> PyResult<()> {
         // No Python code may run while the mutex is held: it could come back here, or let another thread run
         // that does. So arguments are read before, and exceptions are made after.
         let py = key.py();
-        if self.with(py, |ranking| ranking.is_none()) {
-            let ranking = begin(query, k, metric)?;
-            self.with(py, |slot| {
-                slot.get_or_insert(ranking);
-            });
-        }
+        let element = if let Some(element) =
+            self.with(py, |ranking| ranking.as_ref().map(|ranking| ranking.query().element()))
+        {
+            element
+        } else {
+            let ranking = begin(query, k, metric, elem)?;
+            self.with(py, |slot| slot.get_or_insert(ranking).query().element())
+        };
         let Some(vector) = vector else { return Ok(()) };
         let copied;
         let row = if let Ok(bytes) = vector.cast::<PyBytes>() {
             bytes.as_bytes()
         } else {
-            copied = to_float_bytes(vector)?;
+            copied = to_packed(vector, element, None)?.bytes;
             &copied
         };
         let measured = self.with(py, |ranking| {
@@ -89,11 +92,8 @@ impl NearestAggregate {
     }
 }
 
-fn begin(query: &Bound<'_, PyAny>, k: &Bound<'_, PyAny>, metric: &str) -> PyResult<Ranking> {
-    let metric = parse_metric(metric)?;
-    let values = to_floats(query)?;
-    check_finite(values.iter().copied())?;
-    let query = Query::new(metric, values).map_err(value_error)?;
+fn begin(query: &Bound<'_, PyAny>, k: &Bound<'_, PyAny>, metric: &str, elem: &str) -> PyResult<Ranking> {
+    let query = prepare(parse_metric(metric)?, parse_element(elem)?, query)?;
     match k.cast::<PyInt>().map_err(|_| type_error(format!("k: expected int; {} given", describe(k))))? {
         negative if negative.lt(0)? => Err(value_error(format!("k is {negative}; expected zero or more"))),
         // More rows than memory has addresses cannot be kept anyway.

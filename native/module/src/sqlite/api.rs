@@ -42,7 +42,7 @@ pub(super) const DIRECT: c_int = 0x01 | 0x8_0000;
 const UTF8: c_uchar = 1;
 
 /// Tells `SQLite` to copy a result before it returns.
-const TRANSIENT: isize = -1;
+pub(super) const TRANSIENT: isize = -1;
 
 const CREATE_MODULE: usize = 119;
 const VTAB_CONFIG: usize = 177;
@@ -178,6 +178,19 @@ macro_rules! routines {
 
 routines! {
     raw_aggregate_context = 0: fn(context: *mut RawContext, bytes: c_int) -> *mut c_void;
+    raw_bind_blob = 2: fn(
+        statement: *mut RawStatement, place: c_int, blob: *const u8, bytes: c_int, free: isize
+    ) -> c_int;
+    raw_bind_int64 = 5: fn(statement: *mut RawStatement, place: c_int, value: i64) -> c_int;
+    raw_bind_text = 10: fn(
+        statement: *mut RawStatement, place: c_int, text: *const u8, bytes: c_int, free: isize
+    ) -> c_int;
+    raw_column_blob = 19: fn(statement: *mut RawStatement, column: c_int) -> *const u8;
+    raw_column_bytes = 20: fn(statement: *mut RawStatement, column: c_int) -> c_int;
+    raw_column_int64 = 29: fn(statement: *mut RawStatement, column: c_int) -> i64;
+    raw_column_type = 38: fn(statement: *mut RawStatement, column: c_int) -> c_int;
+    raw_errmsg = 53: fn(database: *mut Database) -> *const c_char;
+    raw_reset = 77: fn(statement: *mut RawStatement) -> c_int;
     raw_declare_vtab = 50: fn(database: *mut Database, sql: *const c_char) -> c_int;
     raw_free = 58: fn(memory: *mut c_void);
     raw_column_text = 36: fn(statement: *mut RawStatement, column: c_int) -> *const u8;

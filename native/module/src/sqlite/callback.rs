@@ -31,6 +31,11 @@ pub(super) struct Arguments<'call> {
 
 impl<'call> Arguments<'call> {
     #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.raw.len()
+    }
+
+    #[inline]
     pub(super) fn get<const N: usize>(&self) -> Result<[Value<'call>; N], String> {
         let raw: &[*mut RawValue; N] =
             self.raw.try_into().map_err(|_| format!("{N} arguments expected; {} given", self.raw.len()))?;

@@ -1,9 +1,9 @@
 //! What a SQL function asks of the connection that it runs on.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr;
+use std::ffi::{CStr, c_int, c_void};
+use std::{ptr, slice};
 
-use super::api::{Api, DONE, Database, OK, ROW, RawStatement};
+use super::api::{Api, DONE, Database, OK, ROW, RawStatement, TRANSIENT};
 
 /// `SQLITE_FCNTL_FILE_POINTER`
 const FILE_POINTER: c_int = 7;
@@ -22,35 +22,34 @@ impl Connection {
         Self { api, raw }
     }
 
-    pub(super) fn prepare(self, sql: &'static CStr) -> Result<Statement, String> {
+    /// Compiles one statement.
+    pub(super) fn prepare(self, sql: &str) -> Result<Statement, String> {
         let mut raw = ptr::null_mut();
-        // SAFETY: the connection is open, the text ends with NUL, the results may be written or not wanted.
-        let status =
-            unsafe { self.api.raw_prepare(self.raw, sql.as_ptr(), -1, &raw mut raw, ptr::null_mut()) };
-        let statement = Statement { api: self.api, raw };
-        if status == OK && !raw.is_null() {
-            return Ok(statement);
+        let bytes = c_int::try_from(sql.len()).map_err(|_| "the statement is too long".to_owned())?;
+        // SAFETY: the connection is open, the text has so many bytes, the results may be written or not wanted.
+        let status = unsafe {
+            self.api.raw_prepare(self.raw, sql.as_ptr().cast(), bytes, &raw mut raw, ptr::null_mut())
+        };
+        let statement = Statement { connection: self, raw };
+        if status == OK && !raw.is_null() { Ok(statement) } else { Err(self.message()) }
+    }
+
+    /// What `SQLite` says about the last call, which failed.
+    fn message(self) -> String {
+        // SAFETY: the connection is open.
+        let message = unsafe { self.api.raw_errmsg(self.raw) };
+        if message.is_null() {
+            return "unknown error".to_owned();
         }
-        Err(format!("SQLite error {status} in {}", sql.to_string_lossy()))
+        // SAFETY: ends with NUL and stays until the next call.
+        unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned()
     }
 
     /// The first column of the first row as text.
-    pub(super) fn text(self, sql: &'static CStr) -> Result<String, String> {
-        let statement = self.prepare(sql)?;
-        // SAFETY: the statement is live, and its connection open.
-        match unsafe { self.api.raw_step(statement.raw) } {
-            ROW => {
-                // SAFETY: there is a current row with at least one column.
-                let start = unsafe { self.api.raw_column_text(statement.raw, 0) };
-                if start.is_null() {
-                    return Ok(String::new());
-                }
-                // SAFETY: SQLite ends the text with NUL and keeps it until the next step.
-                Ok(unsafe { CStr::from_ptr(start.cast::<c_char>()) }.to_string_lossy().into_owned())
-            }
-            DONE => Ok(String::new()),
-            status => Err(format!("SQLite error {status} in {}", sql.to_string_lossy())),
-        }
+    pub(super) fn text(self, sql: &str) -> Result<String, String> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.rows();
+        Ok(rows.next()?.map(|row| String::from_utf8_lossy(row.text(0)).into_owned()).unwrap_or_default())
     }
 
     /// The file of the main database; null where there is none.
@@ -72,14 +71,115 @@ impl Connection {
 /// A prepared statement. As long as it lives its connection does: `sqlite3_close_v2`, by which Python's drivers
 /// close, only takes effect when the last statement is finalized.
 pub(super) struct Statement {
-    api: Api,
+    connection: Connection,
     raw: *mut RawStatement,
+}
+
+impl Statement {
+    /// Binds a number to parameter `place`, from 1.
+    pub(super) fn bind_int(&mut self, place: c_int, value: i64) -> Result<(), String> {
+        // SAFETY: the statement is live; SQLite checks the place.
+        self.check(unsafe { self.connection.api.raw_bind_int64(self.raw, place, value) })
+    }
+
+    pub(super) fn bind_text(&mut self, place: c_int, value: &str) -> Result<(), String> {
+        let bytes = c_int::try_from(value.len()).map_err(|_| "the text is too long".to_owned())?;
+        // SAFETY: as in `bind_int`; the text is copied.
+        self.check(unsafe {
+            self.connection.api.raw_bind_text(self.raw, place, value.as_ptr(), bytes, TRANSIENT)
+        })
+    }
+
+    pub(super) fn bind_blob(&mut self, place: c_int, value: &[u8]) -> Result<(), String> {
+        let bytes = c_int::try_from(value.len()).map_err(|_| "the blob is too long".to_owned())?;
+        // SAFETY: as in `bind_int`; the blob is copied.
+        self.check(unsafe {
+            self.connection.api.raw_bind_blob(self.raw, place, value.as_ptr(), bytes, TRANSIENT)
+        })
+    }
+
+    /// Runs it, with what is bound. When the rows are dropped it may run again.
+    pub(super) fn rows(&mut self) -> Rows<'_> {
+        Rows { statement: self }
+    }
+
+    fn check(&self, status: c_int) -> Result<(), String> {
+        if status == OK { Ok(()) } else { Err(self.connection.message()) }
+    }
 }
 
 impl Drop for Statement {
     fn drop(&mut self) {
         // SAFETY: made by `prepare` and finalized here only; null is harmless.
-        unsafe { self.api.raw_finalize(self.raw) };
+        unsafe { self.connection.api.raw_finalize(self.raw) };
+    }
+}
+
+/// The rows of a statement that is running.
+pub(super) struct Rows<'statement> {
+    statement: &'statement mut Statement,
+}
+
+impl Rows<'_> {
+    pub(super) fn next(&mut self) -> Result<Option<Row<'_>>, String> {
+        // SAFETY: the statement is live, and its connection open.
+        match unsafe { self.statement.connection.api.raw_step(self.statement.raw) } {
+            ROW => Ok(Some(Row { statement: self.statement })),
+            DONE => Ok(None),
+            _ => Err(self.statement.connection.message()),
+        }
+    }
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the statement is live. A reset statement holds no lock, nor keeps a transaction open.
+        unsafe { self.statement.connection.api.raw_reset(self.statement.raw) };
+    }
+}
+
+/// The current row. What is read of it is valid until the next.
+pub(super) struct Row<'rows> {
+    statement: &'rows Statement,
+}
+
+impl<'rows> Row<'rows> {
+    /// One of the storage classes of `api`.
+    pub(super) fn kind(&self, column: c_int) -> c_int {
+        // SAFETY: there is a current row; SQLite checks the column.
+        unsafe { self.statement.connection.api.raw_column_type(self.statement.raw, column) }
+    }
+
+    pub(super) fn int(&self, column: c_int) -> i64 {
+        // SAFETY: as in `kind`.
+        unsafe { self.statement.connection.api.raw_column_int64(self.statement.raw, column) }
+    }
+
+    /// The bytes of a BLOB; of another class those that `SQLite` makes of it.
+    #[inline]
+    pub(super) fn blob(&self, column: c_int) -> &'rows [u8] {
+        // SAFETY: as in `kind`.
+        let start = unsafe { self.statement.connection.api.raw_column_blob(self.statement.raw, column) };
+        self.bytes(column, start)
+    }
+
+    /// The bytes of a TEXT, as UTF-8; `SQLite` does not check that they are.
+    pub(super) fn text(&self, column: c_int) -> &'rows [u8] {
+        // SAFETY: as in `kind`.
+        let start = unsafe { self.statement.connection.api.raw_column_text(self.statement.raw, column) };
+        self.bytes(column, start)
+    }
+
+    #[inline]
+    fn bytes(&self, column: c_int, start: *const u8) -> &'rows [u8] {
+        // SAFETY: as in `kind`; the size is asked for after the pointer, as SQLite demands.
+        let length = unsafe { self.statement.connection.api.raw_column_bytes(self.statement.raw, column) };
+        match usize::try_from(length) {
+            // SAFETY: SQLite keeps this many bytes at `start` until the next step or reset, for which the statement
+            // has to be borrowed anew, or until the column is converted, which is not done to one that was read.
+            Ok(length) if !start.is_null() => unsafe { slice::from_raw_parts(start, length) },
+            _ => &[],
+        }
     }
 }
 

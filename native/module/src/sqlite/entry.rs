@@ -7,12 +7,14 @@ use std::ffi::{CStr, c_char, c_int};
 use std::panic::catch_unwind;
 
 use super::api::{
-    Api, Callback, Context, DIRECT, Database, ERROR, FinalCallback, MIN_VERSION, OK, PURE, Routines,
+    Api, Callback, Context, DIRECT, Database, ERROR, FinalCallback, MIN_VERSION, Module, OK, PURE, Routines,
 };
 use super::callback::{Arguments, Scalar, SqlResult, finish, scalar, step};
 use super::collect::{CollectKey, CollectPair};
-use super::distance::{Cosine, Distance, Hamming, L1, L2};
+use super::distance::{Cosine, Distance, Hamming, Ip, L1, L2, Measure};
 use super::gather::Gather;
+use super::id_set::IdSet;
+use super::knn::Knn;
 use super::nearest::Nearest;
 use super::rows::KvRows;
 use super::slots::{self, SLOTS};
@@ -60,15 +62,15 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
             version % 1000
         ));
     }
-    let (functions, rows) = match slots::intern(routines) {
-        Some(0) => (functions::<0>(), module::<KvRows, 0>()),
-        Some(1) => (functions::<1>(), module::<KvRows, 1>()),
-        Some(2) => (functions::<2>(), module::<KvRows, 2>()),
-        Some(3) => (functions::<3>(), module::<KvRows, 3>()),
-        Some(4) => (functions::<4>(), module::<KvRows, 4>()),
-        Some(5) => (functions::<5>(), module::<KvRows, 5>()),
-        Some(6) => (functions::<6>(), module::<KvRows, 6>()),
-        Some(7) => (functions::<7>(), module::<KvRows, 7>()),
+    let (functions, modules) = match slots::intern(routines) {
+        Some(0) => (functions::<0>(), modules::<0>()),
+        Some(1) => (functions::<1>(), modules::<1>()),
+        Some(2) => (functions::<2>(), modules::<2>()),
+        Some(3) => (functions::<3>(), modules::<3>()),
+        Some(4) => (functions::<4>(), modules::<4>()),
+        Some(5) => (functions::<5>(), modules::<5>()),
+        Some(6) => (functions::<6>(), modules::<6>()),
+        Some(7) => (functions::<7>(), modules::<7>()),
         _ => {
             return Err(format!(
                 "kohakuvault: {SLOTS} other SQLite libraries of this process have loaded the extension already"
@@ -86,27 +88,52 @@ unsafe fn register(api: Api, database: *mut Database, routines: *const Routines)
         }
     }
     if api.has_modules() {
-        // SAFETY: as above.
-        let status = unsafe { api.create_module(database, c"kv_rows", rows) };
-        if status != OK {
-            return Err(format!("kohakuvault: SQLite error {status} while registering kv_rows"));
+        for (name, module) in modules {
+            // SAFETY: as above.
+            let status = unsafe { api.create_module(database, name, module) };
+            if status != OK {
+                let name = name.to_string_lossy();
+                return Err(format!("kohakuvault: SQLite error {status} while registering {name}"));
+            }
         }
     }
     Ok(())
 }
 
-fn functions<const SLOT: usize>() -> [Function; 10] {
+fn modules<const SLOT: usize>() -> [(&'static CStr, &'static Module); 2] {
+    [(c"kv_rows", module::<KvRows, SLOT>()), (c"kv_knn", module::<Knn, SLOT>())]
+}
+
+fn functions<const SLOT: usize>() -> [Function; 18] {
     fn plain<F: Scalar, const SLOT: usize>() -> (Option<Callback>, Option<Callback>, Option<FinalCallback>) {
         (Some(scalar::<F, SLOT>()), None, None)
     }
+    /// Of float32, and with the name of the element type.
+    fn distance<M: Measure, const SLOT: usize>(name: &'static CStr) -> [Function; 2] {
+        [2, 3].map(|arguments| (name, arguments, PURE, plain::<Distance<M>, SLOT>()))
+    }
+    let [cosine, cosine_of] = distance::<Cosine, SLOT>(c"kv_cosine_distance");
+    let [l2, l2_of] = distance::<L2, SLOT>(c"kv_l2_distance");
+    let [l1, l1_of] = distance::<L1, SLOT>(c"kv_l1_distance");
+    let [hamming, hamming_of] = distance::<Hamming, SLOT>(c"kv_hamming_distance");
+    let [ip, ip_of] = distance::<Ip, SLOT>(c"kv_ip_distance");
+    let nearest = || (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()));
     [
         (c"kv_version", 0, PURE, plain::<Version, SLOT>()),
-        (c"kv_cosine_distance", 2, PURE, plain::<Distance<Cosine>, SLOT>()),
-        (c"kv_l2_distance", 2, PURE, plain::<Distance<L2>, SLOT>()),
-        (c"kv_l1_distance", 2, PURE, plain::<Distance<L1>, SLOT>()),
-        (c"kv_hamming_distance", 2, PURE, plain::<Distance<Hamming>, SLOT>()),
+        cosine,
+        cosine_of,
+        l2,
+        l2_of,
+        l1,
+        l1_of,
+        hamming,
+        hamming_of,
+        ip,
+        ip_of,
         (c"kv_wal_index", 1, DIRECT, plain::<Find, SLOT>()),
-        (c"kv_nearest", 5, PURE, (None, Some(step::<Nearest, SLOT>()), Some(finish::<Nearest, SLOT>()))),
+        (c"kv_nearest", 5, PURE, nearest()),
+        (c"kv_nearest", 6, PURE, nearest()),
+        (c"kv_idset", 1, PURE, (None, Some(step::<IdSet, SLOT>()), Some(finish::<IdSet, SLOT>()))),
         (c"kv_collect", 2, DIRECT, plain::<CollectKey, SLOT>()),
         (c"kv_collect", 3, DIRECT, plain::<CollectPair, SLOT>()),
         (c"kv_gather", 4, DIRECT, plain::<Gather, SLOT>()),

@@ -1,28 +1,35 @@
-//! `kv_nearest(key, vector, query, k, metric)`: the k rows nearest to a query, as JSON.
+//! `kv_nearest(key, vector, query, k, metric[, element])`: the k rows nearest to a query, as JSON.
 
 use kohakuvault_core::distance::{DistanceError, Metric, Query};
+use kohakuvault_core::element::Element;
 use kohakuvault_core::ranking::{Key, NO_ROWS, Ranking};
 use std::ptr;
 
 use super::api::{BLOB, Context, INTEGER, NULL, TEXT, Value};
 use super::callback::{Aggregate, Arguments, SqlResult};
+use super::distance::{packed_form, read_element};
 
 pub(super) struct Nearest;
 
 impl Aggregate for Nearest {
     fn step(context: Context, arguments: &Arguments<'_>) -> SqlResult {
-        let [key, vector, query, k, metric] = arguments.get()?;
+        let ([key, vector, query, k, metric], element) = if arguments.count() == 5 {
+            (arguments.get()?, None)
+        } else {
+            let [key, vector, query, k, metric, element] = arguments.get()?;
+            ([key, vector, query, k, metric], Some(element))
+        };
         // SAFETY: null or SQLite's zeroed, aligned memory for one pointer, which only this aggregate uses.
         let group = unsafe { context.group::<Ranking>().as_mut() }.ok_or("kv_nearest: out of memory")?;
         if group.is_null() {
-            *group = Box::into_raw(Box::new(begin(query, k, metric)?));
+            *group = Box::into_raw(Box::new(begin(query, k, metric, element)?));
         }
         // SAFETY: set above or by an earlier row, freed by `finish` only; one call at a time uses the group.
         let ranking = unsafe { &mut **group };
         let row = match vector.kind() {
             BLOB => vector.blob(),
             NULL => return Ok(()),
-            _ => return Err(unsuitable("vector", "a BLOB of little-endian f32", vector)),
+            _ => return Err(not_packed("vector", ranking.query().element(), vector)),
         };
         let distance = ranking.distance(row).map_err(|error| explain(key, &error))?;
         if ranking.wants(distance) {
@@ -47,16 +54,25 @@ impl Aggregate for Nearest {
 }
 
 /// Reads what is the same for every row.
-fn begin(query: Value<'_>, k: Value<'_>, metric: Value<'_>) -> Result<Ranking, String> {
+fn begin(
+    query: Value<'_>,
+    k: Value<'_>,
+    metric: Value<'_>,
+    element: Option<Value<'_>>,
+) -> Result<Ranking, String> {
     if metric.kind() != TEXT {
-        return Err(unsuitable("metric", "TEXT, one of cosine, l2, l1, hamming", metric));
+        return Err(unsuitable("metric", "TEXT, one of cosine, l2, l1, hamming, ip", metric));
     }
     let metric: Metric = metric.text().parse().map_err(|error| format!("kv_nearest: {error}"))?;
+    let element = match element {
+        Some(name) => read_element(name).map_err(|error| format!("kv_nearest: {error}"))?,
+        None => Element::F32,
+    };
     if query.kind() != BLOB {
-        return Err(unsuitable("query", "a BLOB of little-endian f32", query));
+        return Err(not_packed("query", element, query));
     }
-    let query =
-        Query::from_bytes(metric, query.blob()).map_err(|error| format!("kv_nearest: query: {error}"))?;
+    let query = Query::from_bytes(metric, element, query.blob())
+        .map_err(|error| format!("kv_nearest: query: {error}"))?;
     if !query.is_finite() {
         return Err("kv_nearest: query: expected finite numbers; NaN or infinity given".to_owned());
     }
@@ -76,6 +92,11 @@ fn read_key(key: Value<'_>) -> Result<Key, String> {
         TEXT => Ok(Key::Text(key.text())),
         _ => Err(unsuitable("key", "INTEGER or TEXT", key)),
     }
+}
+
+#[cold]
+fn not_packed(name: &str, element: Element, given: Value<'_>) -> String {
+    unsuitable(name, &format!("a BLOB of {}", packed_form(element)), given)
 }
 
 #[cold]

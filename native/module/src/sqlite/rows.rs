@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_int};
 use kohakuvault_core::rows::{KeyAt, Malformed, Row, Rows};
 
 use super::api::{BLOB, Context, NULL, Value};
+use super::connection::Connection;
 use super::table_function::TableFunction;
 
 pub(super) struct KvRows {
@@ -22,10 +23,12 @@ impl TableFunction for KvRows {
     const DECLARATION: &'static CStr =
         c"CREATE TABLE kv_rows (position INTEGER, \"key\", value, \"rows\" HIDDEN)";
     const NAME: &'static str = "kv_rows";
-    const POSITION: c_int = 0;
-    const ARGUMENT: c_int = 3;
+    const ARGUMENTS: (c_int, usize, usize) = (3, 1, 1);
+    const ORDERED_BY: Option<c_int> = Some(0);
+    type Memory = ();
 
-    fn call(argument: Value<'_>) -> Result<Option<Self>, String> {
+    fn call((): &(), _: Connection, arguments: &[Option<Value<'_>>]) -> Result<Option<Self>, String> {
+        let [Some(argument)] = arguments else { return Ok(None) };
         let buffer = match argument.kind() {
             BLOB => argument.blob(),
             NULL => return Ok(None),
@@ -54,7 +57,7 @@ impl TableFunction for KvRows {
         self.row.is_none()
     }
 
-    fn position(&self) -> i64 {
+    fn rowid(&self) -> i64 {
         self.position
     }
 

@@ -1,5 +1,4 @@
-//! Table-valued functions: eponymous, read-only virtual tables of one argument. Slots, panics and errors are
-//! dealt with here, once.
+//! Table-valued functions: eponymous, read-only virtual tables. Slots, panics and errors are dealt with here, once.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,23 +9,30 @@ use super::api::{
     RawValue, Value,
 };
 use super::callback::panic_message;
+use super::connection::Connection;
 use super::slots;
 
 /// The rows that a call yields, one after the other.
 pub(super) trait TableFunction: Sized {
     const NAME: &'static str;
-    /// `CREATE TABLE`, with the argument as a hidden column.
+    /// `CREATE TABLE`, with the arguments as hidden columns.
     const DECLARATION: &'static CStr;
-    /// The column by which rows are in ascending order; it is the rowid too.
-    const POSITION: c_int;
-    /// The hidden column.
-    const ARGUMENT: c_int;
+    /// The hidden columns, one behind the other: the first, how many there are, and how many of them must be given.
+    const ARGUMENTS: (c_int, usize, usize);
+    /// The column by which rows are in ascending order, as they are by rowid.
+    const ORDERED_BY: Option<c_int>;
+    /// What calls on one connection remember. `SQLite` drops it when it likes.
+    type Memory: Default;
 
-    /// The first row. `None`: no rows.
-    fn call(argument: Value<'_>) -> Result<Option<Self>, String>;
+    /// The first row. `None`: no rows. There are as many arguments as hidden columns.
+    fn call(
+        memory: &Self::Memory,
+        connection: Connection,
+        arguments: &[Option<Value<'_>>],
+    ) -> Result<Option<Self>, String>;
     fn advance(&mut self) -> Result<(), String>;
     fn is_done(&self) -> bool;
-    fn position(&self) -> i64;
+    fn rowid(&self) -> i64;
     fn column(&self, column: c_int, context: Context);
 }
 
@@ -39,7 +45,7 @@ pub(super) fn module<F: TableFunction, const SLOT: usize>() -> &'static Module {
             create: None,
             connect: Some(connect::<F, SLOT>),
             best_index: Some(best_index::<F>),
-            disconnect: Some(disconnect::<SLOT>),
+            disconnect: Some(disconnect::<F, SLOT>),
             destroy: None,
             open: Some(open::<F>),
             close: Some(close::<F>),
@@ -51,6 +57,14 @@ pub(super) fn module<F: TableFunction, const SLOT: usize>() -> &'static Module {
             others: [None; 7],
         }
     }
+}
+
+/// `sqlite3_vtab` and what follows it.
+#[repr(C)]
+struct Table<M> {
+    base: RawTable,
+    database: *mut Database,
+    memory: M,
 }
 
 /// `sqlite3_vtab_cursor` and what follows it.
@@ -73,18 +87,19 @@ unsafe extern "C" fn connect<F: TableFunction, const SLOT: usize>(
     // SAFETY: SQLite calls `xConnect` with its database.
     let status = unsafe { api.declare_table(database, F::DECLARATION) };
     if status == OK {
-        let new = RawTable { module: ptr::null(), references: 0, message: ptr::null_mut() };
+        let base = RawTable { module: ptr::null(), references: 0, message: ptr::null_mut() };
+        let new = Table { base, database, memory: F::Memory::default() };
         // SAFETY: where SQLite wants the table, which `disconnect` frees.
-        unsafe { table.write(Box::into_raw(Box::new(new))) };
+        unsafe { table.write(Box::into_raw(Box::new(new)).cast()) };
     }
     status
 }
 
-unsafe extern "C" fn disconnect<const SLOT: usize>(table: *mut RawTable) -> c_int {
+unsafe extern "C" fn disconnect<F: TableFunction, const SLOT: usize>(table: *mut RawTable) -> c_int {
     // SAFETY: made by `connect`; SQLite does not use it again.
-    let table = unsafe { Box::from_raw(table) };
+    let table = unsafe { Box::from_raw(table.cast::<Table<F::Memory>>()) };
     // SAFETY: a message is null or was allocated by this library.
-    unsafe { slots::api::<SLOT>().free(table.message) };
+    unsafe { slots::api::<SLOT>().free(table.base.message) };
     OK
 }
 
@@ -96,37 +111,42 @@ unsafe extern "C" fn best_index<F: TableFunction>(_: *mut RawTable, info: *mut I
     // SAFETY: SQLite passes as many constraints and orders as it says.
     let (constraints, orders) =
         unsafe { (array(info.constraints, info.constraint_count), array(info.orders, info.order_count)) };
-    let is_argument = |column, operator| column == F::ARGUMENT && operator == EQUAL;
-    let mut given =
-        constraints.iter().enumerate().filter(|(_, each)| is_argument(each.column, each.operator));
-    let mut is_given = false;
-    let usable = given.find(|(_, each)| {
-        is_given = true;
-        each.usable != 0
-    });
-    match usable {
-        Some((index, _)) => {
-            // SAFETY: there are as many usages as constraints.
-            let usage = unsafe { &mut *info.usages.add(index) };
-            usage.argument = 1;
-            usage.omit = 1;
-            info.cost = 100.0;
-            info.rows = 1000;
-            let position = [F::POSITION, -1];
-            info.is_ordered = c_int::from(
-                matches!(orders, [order] if order.descending == 0 && position.contains(&order.column)),
-            );
-            OK
+    let (first, count, required) = F::ARGUMENTS;
+    let (mut given, mut found) = (0, 0);
+    for (place, argument) in (0..count).zip(first..) {
+        let mut equal = constraints
+            .iter()
+            .enumerate()
+            .filter(|(_, each)| each.column == argument && each.operator == EQUAL)
+            .peekable();
+        if equal.peek().is_none() {
+            continue;
         }
-        // There is an argument, but it depends on a table that this order of loops has further inside.
-        None if is_given => CONSTRAINT,
-        // `filter` says that it is missing. Not here: SQLite also asks about parts of a WHERE clause with OR, which
-        // have no argument, and must only be kept from using them.
-        None => {
-            info.cost = 1e99;
-            OK
-        }
+        let Some((index, _)) = equal.find(|(_, each)| each.usable != 0) else {
+            // It depends on a table that this order of loops has further inside.
+            return CONSTRAINT;
+        };
+        given |= 1 << place;
+        found += 1;
+        // SAFETY: there are as many usages as constraints.
+        let usage = unsafe { &mut *info.usages.add(index) };
+        usage.argument = found;
+        usage.omit = 1;
     }
+    info.number = given;
+    if given & ((1 << required) - 1) != (1 << required) - 1 {
+        // `filter` says what is missing. Not here: SQLite also asks about parts of a WHERE clause with OR, which
+        // have no argument, and must only be kept from using them.
+        info.cost = 1e99;
+        return OK;
+    }
+    info.cost = 100.0;
+    info.rows = 1000;
+    info.is_ordered = c_int::from(matches!(
+        (orders, F::ORDERED_BY),
+        ([order], Some(column)) if order.descending == 0 && [column, -1].contains(&order.column)
+    ));
+    OK
 }
 
 unsafe extern "C" fn open<F: TableFunction>(_: *mut RawTable, cursor: *mut *mut RawCursor) -> c_int {
@@ -144,18 +164,26 @@ unsafe extern "C" fn close<F: TableFunction>(cursor: *mut RawCursor) -> c_int {
 
 unsafe extern "C" fn filter<F: TableFunction, const SLOT: usize>(
     cursor: *mut RawCursor,
-    _: c_int,
+    given: c_int,
     _: *const c_char,
     count: c_int,
     values: *mut *mut RawValue,
 ) -> c_int {
-    // SAFETY: SQLite passes a cursor that `open` made, and as many values as it says.
+    // SAFETY: SQLite passes a cursor that `open` made, of a table that `connect` made, and as many values as it says.
     unsafe {
-        let values = array(values.cast_const(), count);
+        let mut values = array(values.cast_const(), count).iter();
+        let table = (*cursor).table.cast::<Table<F::Memory>>();
         step::<F, SLOT>(cursor, |rows, api| {
             *rows = None;
-            let [argument] = values else { return Err(format!("{}: an argument is missing", F::NAME)) };
-            *rows = F::call(Value::new(api, *argument))?;
+            let (_, count, required) = F::ARGUMENTS;
+            let arguments: Vec<_> = (0..count)
+                .map(|place| if given >> place & 1 == 1 { values.next() } else { None })
+                .map(|value| value.map(|&raw| Value::new(api, raw)))
+                .collect();
+            if arguments.iter().take(required).any(Option::is_none) {
+                return Err(format!("{}: an argument is missing; expected {required} or more", F::NAME));
+            }
+            *rows = F::call(&(*table).memory, Connection::new(api, (*table).database), &arguments)?;
             Ok(())
         })
     }
@@ -193,7 +221,7 @@ unsafe extern "C" fn column<F: TableFunction, const SLOT: usize>(
 
 unsafe extern "C" fn rowid<F: TableFunction>(cursor: *mut RawCursor, rowid: *mut i64) -> c_int {
     // SAFETY: as in `next`, with where SQLite wants the number.
-    unsafe { rowid.write((*cursor.cast::<Cursor<F>>()).rows.as_ref().map_or(0, F::position)) };
+    unsafe { rowid.write((*cursor.cast::<Cursor<F>>()).rows.as_ref().map_or(0, F::rowid)) };
     OK
 }
 

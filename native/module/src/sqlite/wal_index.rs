@@ -69,12 +69,12 @@ impl WalIndex {
     /// Keeps the connection; otherwise says why what is read by it cannot be cached.
     fn of(connection: Connection) -> Result<Result<Self, String>, String> {
         // Reading maps the shared memory, and notices if another connection has changed the mode.
-        connection.text(c"PRAGMA main.schema_version")?;
-        let mode = connection.text(c"PRAGMA main.journal_mode")?;
+        connection.text("PRAGMA main.schema_version")?;
+        let mode = connection.text("PRAGMA main.journal_mode")?;
         if !mode.eq_ignore_ascii_case("wal") {
             return Ok(Err(format!("its journal_mode is {mode}, not wal")));
         }
-        let locking = connection.text(c"PRAGMA main.locking_mode")?;
+        let locking = connection.text("PRAGMA main.locking_mode")?;
         if !locking.eq_ignore_ascii_case("normal") {
             return Ok(Err(format!("its locking_mode is {locking}, not normal")));
         }
@@ -85,7 +85,7 @@ impl WalIndex {
         else {
             return Ok(Err("its WAL has no shared memory that this process may write".to_owned()));
         };
-        let connection = ManuallyDrop::new(connection.prepare(c"SELECT 1")?);
+        let connection = ManuallyDrop::new(connection.prepare("SELECT 1")?);
         let index = Self { header, connection, file, process: std::process::id() };
         match index.header() {
             Some(_) => Ok(Ok(index)),

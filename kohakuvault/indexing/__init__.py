@@ -1,0 +1,1 @@
+"""Vector indexes: how they are made, kept up with their tables, and built anew."""

@@ -1,0 +1,50 @@
+"""Inverted lists: k-means (Lloyd 1982), started by k-means++ on a sample (Arthur & Vassilvitskii 2007)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["centroids_of", "default_lists", "nearest_centroids"]
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+_ROUNDS = 8
+# Vectors compared with all centroids at a time: bounds the memory.
+_BATCH = 4096
+
+
+def default_lists(rows: int) -> int:
+    """Return how many lists a table of ``rows`` rows has: four times the square root."""
+    return max(16, int(4 * rows**0.5))
+
+
+def centroids_of(sample: Vectors, lists: int, seed: int) -> Vectors:
+    """Return ``lists`` centroids, fewer if the sample is small, shape ``(lists, dimensions)``."""
+    random = np.random.default_rng(seed)
+    lists = max(1, min(lists, len(sample) // 4))
+    centroids = sample[random.choice(len(sample), lists, replace=False)].copy()
+    for _ in range(_ROUNDS):
+        nearest = nearest_centroids(sample, centroids)
+        counts = np.bincount(nearest, minlength=lists)
+        sums = np.zeros_like(centroids, dtype=np.float64)
+        np.add.at(sums, nearest, sample)
+        filled = counts > 0
+        centroids[filled] = (sums[filled] / counts[filled, None]).astype(np.float32)
+        # An empty list takes a vector of the fullest, so that it shares its load.
+        empty = np.flatnonzero(~filled)
+        if len(empty):
+            crowded = np.flatnonzero(np.isin(nearest, np.argsort(-counts)[: len(empty)]))
+            centroids[empty] = sample[random.choice(crowded, len(empty))]
+    return centroids
+
+
+def nearest_centroids(vectors: Vectors, centroids: Vectors) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the number of the centroid nearest to each vector, by Euclidean distance."""
+    half_squares = (centroids.astype(np.float64) ** 2).sum(axis=1).astype(np.float32) / 2
+    nearest = np.empty(len(vectors), np.int64)
+    for start in range(0, len(vectors), _BATCH):
+        some = vectors[start : start + _BATCH]
+        nearest[start : start + _BATCH] = (some @ centroids.T - half_squares).argmax(axis=1)
+    return nearest

@@ -1,0 +1,127 @@
+"""The tables and triggers of a vector index on SQLite, and pgvector's indexes on PostgreSQL."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from ..errors import InvalidArgument
+from ..lending import DriverCursor
+from ..orm.vector_index import VectorIndex
+from . import pgvector
+from .building import build
+from .kinds import code_of, kind_on_sqlite
+from .statements import index_statements
+
+__all__ = ["EVENTS", "SATELLITES", "create", "drop"]
+
+SATELLITES = ("meta", "blk", "loc", "pending")
+EVENTS = ("insert", "update", "delete")
+VERSION = 1
+
+_TABLES = {
+    "meta": "key TEXT PRIMARY KEY NOT NULL, value",
+    "blk": "id INTEGER PRIMARY KEY, data BLOB NOT NULL",
+    "loc": "id INTEGER PRIMARY KEY, blk INTEGER NOT NULL",
+    "pending": "id INTEGER PRIMARY KEY",
+}
+
+# INSERT OR REPLACE deletes rows without a DELETE trigger, and passes its OR REPLACE on to what the triggers run: so they
+# run nothing that can conflict, and insertion counts as a change too.
+_TRIGGERS = {
+    "insert": ("INSERT", ("NEW",)),
+    "update": ("UPDATE OF {key}, {vector}", ("OLD", "NEW")),
+    "delete": ("DELETE", ("OLD",)),
+}
+_NOTE = "INSERT INTO {pending} (id) SELECT {row}.{key} WHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE id = {row}.{key});"
+
+
+def create(connection: Connection, index: VectorIndex) -> None:
+    """Make an index of a table that exists, and build it."""
+    if connection.dialect.name != "sqlite":
+        pgvector.create(connection, index)
+        return
+    if index.table.schema is not None:
+        raise InvalidArgument(
+            f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached database "
+            "on SQLite, where indexes are not supported"
+        )
+    names = _names(connection, index)
+    for satellite, columns in _TABLES.items():
+        connection.execute(text(f"CREATE TABLE {names[satellite]} ({columns})"))
+    create_triggers(connection, index)
+    _write_meta(connection, index)
+    connection.execute(
+        text(f"INSERT INTO {names['pending']} (id) SELECT {names['key']} FROM {names['table']}")  # noqa: S608 (quoted)
+    )
+    cursor = driver_cursor(connection)
+    build(cursor, index)
+
+
+def restore(connection: Connection, index: VectorIndex) -> None:
+    """Make the tables and triggers that are missing, and what ``<name>_meta`` says."""
+    names = _names(connection, index)
+    for satellite, columns in _TABLES.items():
+        connection.execute(text(f"CREATE TABLE IF NOT EXISTS {names[satellite]} ({columns})"))
+    for event in EVENTS:
+        connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
+    create_triggers(connection, index)
+    _write_meta(connection, index)
+
+
+def create_triggers(connection: Connection, index: VectorIndex) -> None:
+    """Make the triggers that note what changes."""
+    names = _names(connection, index)
+    for name, (event, rows) in _TRIGGERS.items():
+        notes = " ".join(_NOTE.format(row=row, **names) for row in rows)
+        connection.execute(
+            text(
+                f"CREATE TRIGGER IF NOT EXISTS {names[name]} AFTER {event.format(**names)} ON {names['table']} "
+                f"BEGIN {notes} END"
+            )
+        )
+
+
+def drop(connection: Connection, index: VectorIndex) -> None:
+    """Drop an index, and nothing else."""
+    if connection.dialect.name != "sqlite":
+        pgvector.drop(connection, index)
+        return
+    names = _names(connection, index)
+    for event in EVENTS:
+        connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
+    for satellite in SATELLITES:
+        connection.execute(text(f"DROP TABLE IF EXISTS {names[satellite]}"))
+
+
+def driver_cursor(connection: Connection) -> DriverCursor:
+    """Return a cursor of the driver's, in the transaction of ``connection``."""
+    return DriverCursor(connection.connection.dbapi_connection, connection.engine, transaction=connection)
+
+
+def _write_meta(connection: Connection, index: VectorIndex) -> None:
+    kind = kind_on_sqlite(index)
+    meta: dict[str, Any] = {
+        "version": VERSION,
+        "kind": kind,
+        "code": code_of(kind, index.metric),
+        "metric": index.metric,
+        "element": index.element,
+        "dimensions": index.dimensions,
+        "seed": secrets.randbits(63),
+        "key": index.key.name,
+        "vector": index.column.name,
+    }
+    cursor = driver_cursor(connection)
+    sql = index_statements(index, connection.dialect)
+    cursor.many(sql.set_meta, list(meta.items()))
+
+
+def _names(connection: Connection, index: VectorIndex) -> dict[str, str]:
+    """Return the quoted names that statements are made of."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    names = {each: quote(f"{index.name}_{each}") for each in (*SATELLITES, *EVENTS)}
+    return {**names, "table": quote(index.table.name), "key": quote(index.key.name), "vector": quote(index.column.name)}

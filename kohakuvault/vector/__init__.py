@@ -1,0 +1,1 @@
+"""The parts of :class:`~kohakuvault.VectorKVault`, one concept in each file."""

@@ -1,0 +1,150 @@
+"""One row of a VectorKVault: writing it, and reading it by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..auto_pack import AutoPack, as_bytes
+from ..errors import CorruptValue
+from ..lending import DriverCursor
+from ..orm.nearest import query_vector
+from ..orm.tables import table_of
+from .arguments import as_id
+from .base import VectorBase, corrupt_row
+
+__all__ = ["VectorEntries"]
+
+Vector = np.ndarray[Any, np.dtype[Any]]
+
+_NOT_GIVEN: Any = ...
+
+
+class VectorEntries(AutoPack, VectorBase):
+    """The part of :class:`~kohakuvault.VectorKVault` that reads and writes one row at a time."""
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def insert(self, vector: Any, value: Any = None, metadata: Mapping[str, Any] | None = None) -> int:
+        """Add a vector with its value and return its id.
+
+        Parameters
+        ----------
+        vector
+            ``dimensions`` finite numbers: an array of shape ``(dimensions,)`` or a sequence.
+        value
+            Any value that can be packed.
+        metadata
+            Values by the name of their column; the others are NULL, read as None.
+        """
+        row = self._row(vector, value)
+        names, extra = self._sql.metadata.one(metadata)
+        with self.binding.writing() as cursor:
+            id = self._add(cursor, names, *row, *extra)
+            self._changed(cursor, 1)
+        return id
+
+    def _add(self, cursor: DriverCursor, names: tuple[str, ...], *row: Any) -> int:
+        statement = self._sql.insert(names)
+        while (added := cursor.one(statement, *row)) is None:
+            self._sql.ids.skip(cursor)
+        return int(added[0])
+
+    def __setitem__(self, vector: Any, value: Any) -> None:
+        self.insert(vector, value)
+
+    def upsert(self, id: int, vector: Any, value: Any = None, metadata: Mapping[str, Any] | None = None) -> int:
+        """Insert a row under ``id``, in the place of the one that has it now, if there is one; return ``id``.
+
+        What is not given is None; :meth:`update` leaves it as it is. ``id`` is an int of 64 bits.
+        """
+        row = (as_id(id), *self._row(vector, value))
+        names, extra = self._sql.metadata.one(metadata)
+        with self.binding.writing() as cursor:
+            cursor.run(self._sql.upsert(names), *row, *extra)
+            self._changed(cursor, 1)
+        return row[0]
+
+    def update(
+        self, id: int, vector: Any = None, value: Any = _NOT_GIVEN, metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Replace the vector, the value or metadata of a row; what is left out stays.
+
+        :class:`NotFound` if there is no such row. Of ``metadata`` the columns that are given are replaced.
+        """
+        id = as_id(id)
+        new: dict[str, Any] = {}
+        if vector is not None:
+            new["vector"] = self._vector(vector)
+        if value is not _NOT_GIVEN:
+            new["value"] = value if self._takes_any else as_bytes(value)
+        names, extra = self._sql.metadata.one(metadata)
+        new.update(zip(names, extra, strict=True))
+        if not new:
+            if not self.exists(id):
+                raise self._missing(id)
+            return
+        with self.binding.writing() as cursor:
+            if not cursor.run(self._sql.update(tuple(new)), *new.values(), id):
+                raise self._missing(id)
+            self._changed(cursor, 1)
+
+    def delete(self, id: int) -> None:
+        """Remove a row; :class:`NotFound` if there is none."""
+        with self.binding.writing() as cursor:
+            if not cursor.run(self._sql.delete, as_id(id)):
+                raise self._missing(id)
+            self._changed(cursor, 1)
+
+    def _row(self, vector: Any, value: Any) -> tuple[Any, Any]:
+        return self._vector(vector), value if self._takes_any else as_bytes(value)
+
+    def _vector(self, vector: Any) -> Vector:
+        return query_vector(vector, table_of(self.entity).c.vector.type, self.metric, what="vector")
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def get_by_id(self, id: int) -> tuple[Vector, Any]:
+        """Return ``(vector, value)`` of a row; :class:`NotFound` if there is none."""
+        row = self.binding.one(self._sql.row, as_id(id))
+        if row is None:
+            raise self._missing(id)
+        return self._unpack(id, *row)
+
+    def get_metadata(self, id: int) -> dict[str, Any]:
+        """Return the metadata of a row, by the names of the columns; :class:`NotFound` if there is none."""
+        row = self.binding.one(self._sql.metadata_of, as_id(id))
+        if row is None:
+            raise self._missing(id)
+        return self._sql.metadata.read(row[1:])
+
+    def exists(self, id: int) -> bool:
+        """Whether there is a row of that id."""
+        return self.binding.one(self._sql.exists, as_id(id)) is not None
+
+    def __contains__(self, id: int) -> bool:
+        return self.exists(id)
+
+    def __len__(self) -> int:
+        return int(self.binding.one(self._sql.count)[0])
+
+    def __bool__(self) -> bool:
+        return self.binding.one(self._sql.first) is not None
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        return len(self)
+
+    def _unpack(self, id: Any, vector: Any, value: Any) -> tuple[Vector, Any]:
+        try:
+            return self._sql.vector(vector), self._sql.unpack(value)
+        except CorruptValue as error:
+            raise corrupt_row(id, error) from error
+
+    def _unpack_value(self, id: Any, value: Any) -> Any:
+        try:
+            return self._sql.unpack(value)
+        except CorruptValue as error:
+            raise corrupt_row(id, error) from error

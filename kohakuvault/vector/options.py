@@ -1,0 +1,66 @@
+"""What a VectorKVault is opened with, checked, and what became of the options of KohakuVault 0.x and 1.x."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InvalidArgument, UnknownOption
+from ..orm.distance import check_metric
+
+__all__ = ["INDEXES", "VECTOR_TYPES", "check_dimensions", "check_index", "chosen_metric", "refuse_unknown"]
+
+# Names of element types of vectors.
+VECTOR_TYPES = ("f32",)
+
+# Kinds of index; None is for none.
+INDEXES = (None, "auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivfflat")
+
+# What pgvector stores.
+_MOST_DIMENSIONS = 16_000
+
+_PRAGMA = "give VectorKVault an engine: create_engine(path, pragmas={{{}}})"
+
+# Options of KohakuVault 0.8 and 1.1, of any of its containers, and what does their work here.
+_INSTEAD = {
+    "retries": _PRAGMA.format('"busy_timeout": milliseconds'),
+    "backoff_base": _PRAGMA.format('"busy_timeout": milliseconds'),
+    "enable_wal": "WAL is the default; " + _PRAGMA.format('"journal_mode": "DELETE"'),
+    "page_size": _PRAGMA.format('"page_size": bytes'),
+    "mmap_size": _PRAGMA.format('"mmap_size": bytes'),
+    "cache_kb": _PRAGMA.format('"cache_size": -kibibytes'),
+}
+
+
+def refuse_unknown(options: Mapping[str, Any]) -> None:
+    """Raise :class:`UnknownOption` for the first of ``options``, naming what there is instead."""
+    for name in options:
+        advice = _INSTEAD.get(name)
+        known = "dimensions, metric, vector_type, index, metadata, read_only, create and pickle"
+        raise UnknownOption(f"VectorKVault has no option {name!r}" + (f": {advice}" if advice else f"; it has {known}"))
+
+
+def check_dimensions(dimensions: Any) -> int:
+    """Return ``dimensions`` if vectors may have so many; otherwise raise."""
+    if type(dimensions) is not int or not 1 <= dimensions <= _MOST_DIMENSIONS:
+        raise InvalidArgument(f"dimensions is an int from 1 to {_MOST_DIMENSIONS}, not {dimensions!r:.60}")
+    return dimensions
+
+
+def check_index(index: Any) -> str | None:
+    """Return ``index`` if it is a kind of index; otherwise raise."""
+    if isinstance(index, str) or index is None:
+        for known in INDEXES:
+            if index == known:
+                return known
+    raise InvalidArgument(f"index is one of {', '.join(map(repr, INDEXES))}, not {index!r:.60}")
+
+
+def chosen_metric(metric: Any, vector_type: str) -> str:
+    """Return the metric of a table, which its ``vector_type`` may decide; raise if the two do not go together."""
+    if metric is None:
+        return "hamming" if vector_type == "bit" else "cosine"
+    check_metric(metric)
+    if vector_type == "bit" and metric != "hamming":
+        raise InvalidArgument(f"vectors of bits are compared by hamming, not by {metric!r}")
+    return str(metric)

@@ -1,0 +1,35 @@
+"""The rows of a VectorKVault in the order of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..row_scan import RowScan
+from .entries import Vector, VectorEntries
+
+__all__ = ["VectorOrder"]
+
+
+class VectorOrder(VectorEntries):
+    """The part of :class:`~kohakuvault.VectorKVault` that iterates: lazily, and over one state where there is one."""
+
+    def __iter__(self) -> Iterator[int]:
+        return self._scan(RowScan(self._sql.every_id, lambda row: row[0]))
+
+    def items(self) -> Iterator[tuple[int, tuple[Vector, Any]]]:
+        """Iterate over ``(id, (vector, value))``.
+
+        >>> from kohakuvault import VectorKVault
+        >>> search = VectorKVault(":memory:", dimensions=2)
+        >>> search.insert([3, 4], "a")
+        1
+        >>> [(id, vector.tolist(), value) for id, (vector, value) in search.items()]
+        [(1, [3.0, 4.0], 'a')]
+        """
+        return self._scan(RowScan(self._sql.every_row, lambda row: (row[0], self._unpack(*row))))
+
+    def _scan(self, scan: RowScan) -> Iterator[Any]:
+        with self.binding.scanning(scan) as batches:
+            for entries in batches:
+                yield from entries

@@ -1,0 +1,90 @@
+"""The SQL of searches in a table of vectors."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Float, Integer, bindparam, select
+from sqlalchemy.engine import Dialect
+
+from ..orm.distance import Distance
+from ..orm.nearest import nearest
+from ..orm.tables import table_of
+from ..statements import Statement
+from .conditions import Condition
+
+__all__ = ["SearchStatements", "search_statements"]
+
+# Statements with conditions that are kept, for each table.
+_KEPT = 200
+
+
+class SearchStatements:
+    """Searches by a metric, among all rows or those of a condition, whose values come behind those that are named."""
+
+    def __init__(self, entity: type[Any], dialect: Dialect) -> None:
+        self._entity = entity
+        self._table = table_of(entity)
+        self._dialect = dialect
+        self._made: OrderedDict[Any, Statement] = OrderedDict()
+        self._lock = Lock()
+
+    def nearest(self, metric: str, condition: Condition | None, *, exact: bool = False) -> Statement:
+        """Select ``id, distance, value`` of the ``k`` nearest to ``query``; ``exact`` without an index."""
+
+        def build() -> Statement:
+            table = self._table
+            query = bindparam("query", type_=table.c.vector.type)
+            where = None if condition is None else condition.element
+            hit = nearest(self._entity.vector, query, bindparam("k", type_=Integer()), metric=metric, where=where, exact=exact)
+            found = select(table.c.id, hit.c.distance, table.c.value).join_from(table, hit, hit.c.id == table.c.id)
+            return self._statement(found.order_by(hit.c.distance.nulls_last(), table.c.id), condition, "query", "k")
+
+        return self._cached("exact" if exact else "nearest", metric, condition, build)
+
+    def within(self, metric: str, condition: Condition | None) -> Statement:
+        """Select ``id, distance, value`` of at most ``k`` rows that are not farther from ``query`` than ``radius``."""
+
+        def build() -> Statement:
+            table = self._table
+            query = bindparam("query", type_=table.c.vector.type)
+            distances = select(table.c.id, Distance(table.c.vector, query, metric).label("distance"))
+            if condition is not None:
+                distances = distances.where(condition.element)
+            # The offset keeps databases from computing each distance again for every use of it.
+            near = distances.offset(0).subquery()
+            found = select(table.c.id, near.c.distance, table.c.value).join_from(table, near, near.c.id == table.c.id)
+            found = found.where(near.c.distance <= bindparam("radius", type_=Float()))
+            found = found.order_by(near.c.distance, table.c.id).limit(bindparam("k", type_=Integer()))
+            return self._statement(found, condition, "query", "radius", "k")
+
+        return self._cached("within", metric, condition, build)
+
+    def _statement(self, element: Any, condition: Condition | None, *names: str) -> Statement:
+        return Statement(element, [*names, *(condition.names if condition else ())], self._dialect)
+
+    def _cached(self, what: str, metric: str, condition: Condition | None, build: Callable[[], Statement]) -> Statement:
+        if condition is not None and condition.key is None:
+            return build()
+        which = (what, metric, condition and condition.key)
+        with self._lock:
+            statement = self._made.get(which)
+            if statement is not None:
+                self._made.move_to_end(which)
+                return statement
+        statement = build()
+        with self._lock:
+            self._made[which] = statement
+            if len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+        return statement
+
+
+@lru_cache(maxsize=256)
+def search_statements(entity: type[Any], dialect: Dialect) -> SearchStatements:
+    """Return the searches in the table of ``entity`` for ``dialect``."""
+    return SearchStatements(entity, dialect)

@@ -1,0 +1,320 @@
+//! One search: what is pending exactly, blocks by bounds, candidates exactly.
+
+use std::collections::BinaryHeap;
+
+use kohakuvault_core::distance::{DistanceError, Query};
+use kohakuvault_core::id_set::IdSet;
+use kohakuvault_core::index::{Candidates, Scan};
+
+use super::super::api::{BLOB, NULL};
+use super::super::connection::{Row, Rows, Statement};
+use super::lists::Lists;
+use super::{Index, Wanted};
+
+/// Among no more rows than this, and one in [`ONE_IN`] of all, each is looked up and compared.
+const FEW: usize = 300;
+const ONE_IN: usize = 400;
+
+/// Where bounds are only probable no more candidates than this, and [`PER_NEAREST`] for each of the k, are compared.
+const MOST_CANDIDATES: usize = 1000;
+const PER_NEAREST: usize = 20;
+
+/// A list-wise search for fewer than one in so many rows looks at all lists.
+const SELECTIVE: usize = 20;
+
+impl Index {
+    /// The nearest rows, nearest first, and of equal distance those with the smallest id.
+    pub(in super::super) fn search(&mut self, wanted: &Wanted<'_>) -> Result<Vec<(f64, i64)>, String> {
+        let query = Query::from_bytes(self.meta.metric, self.meta.element, wanted.query)
+            .map_err(|error| format!("query: {error}"))?;
+        if query.dimensions() != self.meta.form.dimensions() {
+            let expected = self.meta.form.dimensions();
+            return Err(format!("query: {} dimensions given; expected {expected}", query.dimensions()));
+        }
+        if !query.is_finite() {
+            return Err("query: expected finite numbers; NaN or infinity given".to_owned());
+        }
+        let (has_blocks, rows) = self.size()?;
+        let mut found = Nearest::new(wanted.k);
+        if let Some(ids) = &wanted.ids
+            && ids.len() <= FEW + rows / ONE_IN
+        {
+            compare_each(&mut self.vector, &query, ids.iter(), &mut found)?;
+            return Ok(found.into_sorted());
+        }
+        let scan = if has_blocks { self.meta.form.scan(query.values().to_vec()) } else { None };
+        let Some(mut scan) = scan else {
+            compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
+            return Ok(found.into_sorted());
+        };
+        let pending = self.compare_pending(&query, wanted, &mut found)?;
+        let mut candidates = Candidates::new(wanted.k);
+        for distance in found.distances() {
+            candidates.bound(scan.score(distance));
+        }
+        let accept = |id: i64| {
+            wanted.ids.as_ref().is_none_or(|ids| ids.contains(id)) && pending.binary_search(&id).is_err()
+        };
+        let looked_at_all = match &self.meta.lists {
+            Some(lists) => {
+                let order = lists.ordered(query.values())?;
+                let enough = enough(lists, wanted.ids.as_ref(), rows);
+                let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
+                match enough {
+                    Some(enough) => scanning.lists(&mut self.blocks_of_list, &order, enough, &accept)?,
+                    None => scanning.all(&mut self.blocks, &accept)?,
+                }
+            }
+            None => {
+                let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: false };
+                scanning.all(&mut self.blocks, &accept)?
+            }
+        };
+        let lost = compare_candidates(&mut self.vector, &query, &scan, candidates, &mut found)?;
+        if !found.is_full() && (lost || !looked_at_all) {
+            // Rows that are gone, though no trigger said so, were taken for the nearest; or lists were left out.
+            let mut found = Nearest::new(wanted.k);
+            compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
+            return Ok(found.into_sorted());
+        }
+        Ok(found.into_sorted())
+    }
+
+    /// Whether there are blocks, and about how many rows are in them.
+    fn size(&mut self) -> Result<(bool, usize), String> {
+        let mut rows = self.state.rows();
+        let Some(row) = rows.next()? else { return Ok((false, 0)) };
+        Ok((row.int(1) != 0, usize::try_from(row.int(2)).unwrap_or(0)))
+    }
+
+    /// Compares what changed since the blocks were written; returns those ids.
+    fn compare_pending(
+        &mut self,
+        query: &Query,
+        wanted: &Wanted<'_>,
+        found: &mut Nearest,
+    ) -> Result<Vec<i64>, String> {
+        let mut pending = Vec::new();
+        let mut rows = self.pending.rows();
+        while let Some(row) = rows.next()? {
+            let id = row.int(0);
+            pending.push(id);
+            if wanted.ids.as_ref().is_none_or(|ids| ids.contains(id)) {
+                compare(query, id, &row, 1, found)?;
+            }
+        }
+        Ok(pending)
+    }
+}
+
+/// How many entries that fulfil the condition are enough; `None` for all.
+fn enough(lists: &Lists, ids: Option<&IdSet<'_>>, rows: usize) -> Option<usize> {
+    if ids.is_some_and(|ids| ids.len() < rows / SELECTIVE) {
+        return None;
+    }
+    Some(rows.div_ceil(lists.len().max(1)).saturating_mul(lists.probes))
+}
+
+/// What blocks are scanned with.
+struct Scanning<'search> {
+    scan: &'search mut Scan,
+    into: &'search mut Candidates,
+    asks_all: bool,
+}
+
+impl Scanning<'_> {
+    /// Scans list after list until `enough` entries were accepted; returns whether it was all of them.
+    fn lists(
+        &mut self,
+        blocks: &mut Statement,
+        order: &[i64],
+        enough: usize,
+        accept: &impl Fn(i64) -> bool,
+    ) -> Result<bool, String> {
+        let mut seen = 0;
+        for &list in order {
+            let [from, to] = Lists::blocks(list);
+            blocks.bind_int(1, from)?;
+            blocks.bind_int(2, to)?;
+            seen += self.blocks(blocks.rows(), accept)?;
+            if seen >= enough {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Scans every block; returns that it was all of them.
+    fn all(&mut self, blocks: &mut Statement, accept: &impl Fn(i64) -> bool) -> Result<bool, String> {
+        self.blocks(blocks.rows(), accept)?;
+        Ok(true)
+    }
+
+    fn blocks(&mut self, mut rows: Rows<'_>, accept: &impl Fn(i64) -> bool) -> Result<usize, String> {
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            if row.kind(0) != BLOB {
+                return Err(format!("block {} is no BLOB: call rebuild_index", row.int(1)));
+            }
+            seen += self
+                .scan
+                .block(row.blob(0), self.into, self.asks_all, accept)
+                .map_err(|error| format!("block {} is damaged: {error}; call rebuild_index", row.int(1)))?;
+        }
+        Ok(seen)
+    }
+}
+
+/// Compares candidates by their vectors, as long as one of them may be among the nearest; returns whether rows of some
+/// were gone.
+fn compare_candidates(
+    vector: &mut Statement,
+    query: &Query,
+    scan: &Scan,
+    candidates: Candidates,
+    found: &mut Nearest,
+) -> Result<bool, String> {
+    let most = if scan.is_certain() {
+        usize::MAX
+    } else {
+        found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES)
+    };
+    let mut lost = false;
+    for (number, candidate) in candidates.into_sorted().into_iter().enumerate() {
+        if let Some(farthest) = found.farthest()
+            && (candidate.lower > scan.score(farthest) || number >= most)
+        {
+            break;
+        }
+        lost |= !compare_one(vector, query, candidate.id, found)?;
+    }
+    Ok(lost)
+}
+
+/// Compares rows by their ids.
+fn compare_each(
+    vector: &mut Statement,
+    query: &Query,
+    ids: impl Iterator<Item = i64>,
+    found: &mut Nearest,
+) -> Result<(), String> {
+    for id in ids {
+        compare_one(vector, query, id, found)?;
+    }
+    Ok(())
+}
+
+/// Compares the row of an id; returns whether there is one.
+fn compare_one(
+    vector: &mut Statement,
+    query: &Query,
+    id: i64,
+    found: &mut Nearest,
+) -> Result<bool, String> {
+    vector.bind_int(1, id)?;
+    let mut rows = vector.rows();
+    match rows.next()? {
+        Some(row) => {
+            compare(query, id, &row, 0, found)?;
+            Ok(row.kind(0) != NULL)
+        }
+        None => Ok(false),
+    }
+}
+
+/// Compares every row that fulfils the condition.
+fn compare_all(
+    all: &mut Statement,
+    query: &Query,
+    ids: Option<&IdSet<'_>>,
+    found: &mut Nearest,
+) -> Result<(), String> {
+    let mut rows = all.rows();
+    while let Some(row) = rows.next()? {
+        let id = row.int(0);
+        if ids.is_none_or(|ids| ids.contains(id)) {
+            compare(query, id, &row, 1, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Offers a row; one without vector is none.
+#[inline]
+fn compare(query: &Query, id: i64, row: &Row<'_>, column: i32, found: &mut Nearest) -> Result<(), String> {
+    match row.kind(column) {
+        BLOB => {
+            let distance = query.distance(row.blob(column)).map_err(|error| explain(id, error))?;
+            found.offer(distance, id);
+            Ok(())
+        }
+        NULL => Ok(()),
+        _ => Err(format!("row {id}: the vector is no BLOB")),
+    }
+}
+
+#[cold]
+fn explain(id: i64, error: DistanceError) -> String {
+    format!("row {id}: {error}")
+}
+
+/// The k nearest rows so far.
+struct Nearest {
+    k: usize,
+    heap: BinaryHeap<Found>,
+}
+
+/// Ordered by distance, numbers before NaN, then by id.
+#[derive(Clone, Copy, PartialEq)]
+struct Found(f64, i64);
+
+impl Eq for Found {}
+
+impl Ord for Found {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0
+            .partial_cmp(&other.0)
+            .unwrap_or_else(|| self.0.is_nan().cmp(&other.0.is_nan()))
+            .then(self.1.cmp(&other.1))
+    }
+}
+
+impl PartialOrd for Found {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Nearest {
+    fn new(k: usize) -> Self {
+        Self { k, heap: BinaryHeap::new() }
+    }
+
+    fn offer(&mut self, distance: f64, id: i64) {
+        let new = Found(distance, id);
+        if self.heap.len() < self.k {
+            self.heap.push(new);
+        } else if let Some(mut farthest) = self.heap.peek_mut()
+            && new < *farthest
+        {
+            *farthest = new;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.heap.len() >= self.k
+    }
+
+    /// The distance of the k-th, once there are k.
+    fn farthest(&self) -> Option<f64> {
+        if self.is_full() { self.heap.peek().map(|found| found.0) } else { None }
+    }
+
+    fn distances(&self) -> impl Iterator<Item = f64> + '_ {
+        self.heap.iter().map(|found| found.0)
+    }
+
+    fn into_sorted(self) -> Vec<(f64, i64)> {
+        self.heap.into_sorted_vec().into_iter().map(|found| (found.0, found.1)).collect()
+    }
+}
