@@ -4,7 +4,7 @@ Every store has a process of its own and one processor; they answer in turns, so
 them. The first run of a data set makes it, in benchmarks/.cache.
 
     python benchmarks/vector_bench.py [--sets minilm 100k …] [--kinds none rabitq …] [--peers sqlite-vec …] [--scale]
-                                      [--parts search filters writes growth] [--json FILE] [--plot FILE]
+                                      [--parts search filters writes churn growth] [--json FILE] [--plot FILE]
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import vector_measures as measures
 import vector_tables
 from peers import PeerFailed
 from vector_data import VectorSet
-from vector_stores import KINDS, NUMPY, PEERS, PLAIN, PYTHON, SLOW_TO_BUILD, VEC, opened, ours, say, start
+from vector_stores import KINDS, NUMPY, PEERS, PLAIN, PYTHON, SLOW_TO_BUILD, VEC, lose, opened, ours, start
 
 HERE = Path(__file__).parent
-PARTS = ("search", "filters", "writes", "growth")
+PARTS = ("search", "filters", "writes", "churn", "growth")
 DETAILED = "100k"  # the set of which filters and writes are measured
 QUERIES = {"1m": 100, "1m-hard": 100}
 DIMENSIONS = (64, 128, 384, 768, 1536)
@@ -75,8 +75,7 @@ def about(names: list[str], folder: Path, results: dict[str, Any]) -> list[str]:
                 results["stores"][name] = {"version": store.version, "settings": store.settings}
             started.append(name)
         except PeerFailed as error:
-            results["missing"][name] = " ".join(str(error).removeprefix(f"{name}: ").split())
-            say(f"without {name}: {results['missing'][name]}")
+            lose(name, error, results["missing"])
     return started
 
 
@@ -89,7 +88,7 @@ def of_set(data: VectorSet, names: list[str], folder: Path, parts: list[str], re
         "dimensions": data.dimensions,
         "intrinsic dimension": data.intrinsic_dimension(),
     }
-    if "writes" in parts:
+    if "writes" in parts or "churn" in parts:
         names = [*names, PLAIN]
     ranks = data.ranks() if "filters" in parts else None
     capacity = len(data) + vector_data.MORE
@@ -102,6 +101,7 @@ def of_set(data: VectorSet, names: list[str], folder: Path, parts: list[str], re
             found["filters"] = measures.search_where(stores, data, ranks)
         if "writes" in parts:
             found["writes"] = measures.write(stores, data)
+        if "churn" in parts:
             found["churn"] = measures.churn(stores, data, queries)
     return found
 

@@ -184,9 +184,9 @@ class Pgvector(VectorStore):
         sql = f"SELECT id, e <=> %s AS distance, value FROM v {where} ORDER BY distance LIMIT %s"
         return [row[0] for row in self.db.execute(sql, (query, k)).fetchall()]
 
-    def size(self) -> list[int]:
-        """Return the bytes of the table with its indexes: a server's folder holds much else."""
-        return [self.db.execute("SELECT pg_total_relation_size('v')").fetchone()[0], 0]
+    def all_bytes(self) -> int:
+        """Return those of the table with its indexes: a server's folder holds much else."""
+        return int(self.db.execute("SELECT pg_total_relation_size('v')").fetchone()[0])
 
     def settings(self) -> str:
         return f"{self.index.format(self=self)}; {self.session.format(self=self)} after bulk writes VACUUM, not timed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ class Stores:
             try:
                 self.alive[name] = start(name, folder, *self._made_with)
             except PeerFailed as error:
-                self._lose(name, error)
+                lose(name, error, self.missing)
 
     def ask(self, name: str, operation: str, *arguments: Any) -> Any:
         """Return a store's answer; None of one that fails, which is not asked again."""
@@ -78,15 +79,8 @@ class Stores:
             return self.alive[name].ask(operation, *arguments)
         except PeerFailed as error:
             self.alive.pop(name).close()
-            self._lose(name, error)
+            lose(name, error, self.missing)
             return None
-
-    def each(self, operation: str, *arguments: Any) -> Iterator[tuple[str, Any]]:
-        """Yield ``(name, answer)`` of each that has one, one after the other."""
-        for name in list(self.alive):
-            answer = self.ask(name, operation, *arguments)
-            if answer is not None:
-                yield name, answer
 
     def in_new_process(self, name: str, operation: str, *arguments: Any) -> Any:
         """Return the answer of another process, which finds on the disk what the store's own has saved."""
@@ -94,7 +88,7 @@ class Stores:
             with start(name, self.folder, *self._made_with) as fresh:
                 return fresh.ask(operation, *arguments)
         except PeerFailed as error:
-            self._lose(f"{name}, in a new process", error)
+            lose(f"{name}, in a new process", error, self.missing)
             return None
 
     def answers_file(self, name: str) -> str:
@@ -104,10 +98,11 @@ class Stores:
         for peer in self.alive.values():
             peer.close()
 
-    def _lose(self, name: str, error: PeerFailed) -> None:
-        reason = " ".join(str(error).removeprefix(f"{name}: ").split())
-        self.missing[name] = reason
-        say(f"  without {name}: {reason}")
+
+def lose(name: str, error: PeerFailed, missing: dict[str, str]) -> None:
+    """Keep in ``missing`` why a store is left out, and tell it."""
+    missing[name] = textwrap.shorten(str(error).removeprefix(f"{name}: "), 200, placeholder=" …")
+    say(f"without {name}: {missing[name]}")
 
 
 _started = time.perf_counter()

@@ -30,6 +30,7 @@ def show(results: Figures) -> None:
             console.print(_filters(f"{found['title']}: filters, {_RANKS[rank]}: recall@10, p50", cases))
         if "writes" in found:
             console.print(_writes(f"{found['title']}: writing, a row (× that of the {PLAIN})", found["writes"]))
+        if "churn" in found:
             console.print(_churn(f"{found['title']}: half of the rows removed, then added again", found["churn"]))
     for table in _growth(results):
         console.print(table)
