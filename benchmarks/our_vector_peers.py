@@ -141,7 +141,7 @@ class Plain(VectorStore):
     package = "kohakuvault"
     # As the vault's table, whose values carry a tag.
     table = "CREATE TABLE plain (id INTEGER PRIMARY KEY, vector BLOB NOT NULL, value BLOB NOT NULL)"
-    nearest = None  # type: ignore[assignment]
+    nearest = None
 
     def create(self) -> None:
         self._db = raw.connect(self.path + ".db")

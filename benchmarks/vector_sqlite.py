@@ -30,7 +30,7 @@ class SqliteStore(VectorStore):
 
         self._apsw = apsw
         if not self.filters:
-            self.nearest_where = None  # type: ignore[assignment]
+            self.nearest_where = None
         self.libraries()
 
     def create(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 import time
@@ -115,10 +116,11 @@ def say(text: str) -> None:
 
 @contextmanager
 def opened(names: list[str], folder: Path, dimensions: int, capacity: int, missing: dict[str, str]) -> Iterator[Stores]:
-    """Yield the stores, in a folder of their own; end their processes afterwards."""
+    """Yield the stores, in a folder of their own; end their processes and remove it afterwards."""
     folder.mkdir(parents=True)
     stores = Stores(names, folder, dimensions, capacity, missing)
     try:
         yield stores
     finally:
         stores.close()
+        shutil.rmtree(folder)

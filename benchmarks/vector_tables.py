@@ -74,8 +74,7 @@ def _search(title: str, found: Figures) -> Table:
 
 def _filters(title: str, cases: dict[str, Figures]) -> Table:
     columns: Columns = {
-        f"{float(share):.1%} pass": lambda name, case=case: _filter_cell(case, name)  # type: ignore[misc]
-        for share, case in cases.items()
+        f"{float(share):.1%} pass": lambda name, case=case: _filter_cell(case, name) for share, case in cases.items()
     }
     return _table(title, dict.fromkeys(name for case in cases.values() for name in case), columns)
 
@@ -90,7 +89,7 @@ def _filter_cell(case: Figures, name: str) -> str | None:
 
 def _writes(title: str, writes: Figures) -> Table:
     columns: Columns = {
-        f"{what}, {per} per transaction": lambda name, kind=f"{what} {per}": _write_cell(writes[name].get(kind))  # type: ignore[misc]
+        f"{what}, {per} per transaction": lambda name, kind=f"{what} {per}": _write_cell(writes[name].get(kind))
         for what in ("add", "remove")
         for per in (1, 1000)
     }
@@ -131,8 +130,7 @@ def _growth(results: Figures) -> Iterable[Table]:
 
 def _sizes(title: str, by_size: dict[str, Figures]) -> Table:
     columns: Columns = {
-        size: lambda name, search=search: _span(search, name, "p50")  # type: ignore[misc]
-        for size, search in by_size.items()
+        size: lambda name, search=search: _span(search, name, "p50") for size, search in by_size.items()
     }
     return _table(title, dict.fromkeys(name for search in by_size.values() for name in search), columns)
 
