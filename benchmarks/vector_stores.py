@@ -123,4 +123,4 @@ def opened(names: list[str], folder: Path, dimensions: int, capacity: int, missi
         yield stores
     finally:
         stores.close()
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
