@@ -54,13 +54,13 @@ def build(
     )
     cursor.run(sql.clear_blocks)
     cursor.run(sql.clear_places)
-    if rows < first_fold(index.kind) and not lists:
+    sample = _sample(cursor, sql, state, rows) if lists or rows >= first_fold(index.kind) else ()
+    if not len(sample):
         # Not worth it yet: without blocks a search compares every row.
         state.write(cursor, sql)
         cursor.run(sql.settle_all)
         cursor.run(sql.note_all)
         return
-    sample = _sample(cursor, sql, state, rows)
     if state.code == "one-bit":
         state.mean = sample.mean(axis=0, dtype=np.float64).astype("<f4").tobytes()
     if lists and state.code == "one-bit" and (kind == "ivf" or (kind == "auto" and rows >= LISTS_FROM)):
