@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
 from ..errors import InvalidArgument
@@ -15,7 +16,7 @@ from .building import build
 from .kinds import code_of, kind_on_sqlite
 from .statements import index_statements
 
-__all__ = ["EVENTS", "SATELLITES", "create", "drop"]
+__all__ = ["EVENTS", "SATELLITES", "create", "driver_cursor", "drop", "exists", "restore"]
 
 SATELLITES = ("meta", "blk", "loc", "pending")
 EVENTS = ("insert", "update", "delete")
@@ -52,6 +53,13 @@ def create(connection: Connection, index: VectorIndex) -> None:
         )
     _create_empty(connection, index)
     build(driver_cursor(connection), index)
+
+
+def exists(connection: Connection, index: VectorIndex) -> bool:
+    """Whether there is an index of that name."""
+    if connection.dialect.name != "sqlite":
+        return pgvector.exists(connection, index)
+    return inspect(connection).has_table(f"{index.name}_meta")
 
 
 def restore(connection: Connection, index: VectorIndex) -> None:

@@ -11,7 +11,7 @@ from ..lending import DriverCursor
 from ..orm.pgvector import POSTGRESQL_TYPES, kind_on_postgresql
 from ..orm.vector_index import VectorIndex
 
-__all__ = ["create", "describe", "drop", "rebuild"]
+__all__ = ["create", "describe", "drop", "exists", "rebuild"]
 
 # Rows from which an index is better than comparing every row: of one that was asked for, and of "auto".
 WORTHWHILE = (1, 5000)
@@ -30,8 +30,8 @@ def create(connection: Connection, index: VectorIndex) -> None:
 
 def rebuild(connection: Connection, index: VectorIndex, *, optimizes: bool) -> None:
     """Make the index anew; with ``optimizes`` also one that there is not yet, if there are enough rows."""
-    exists = _exists(connection, index)
-    if not exists and (not optimizes or _rows(connection, index) < WORTHWHILE[index.kind == "auto"]):
+    there = exists(connection, index)
+    if not there and (not optimizes or _rows(connection, index) < WORTHWHILE[index.kind == "auto"]):
         return
     drop(connection, index)
     _create(connection, index)
@@ -46,7 +46,8 @@ def _default_lists(rows: int) -> int:
     return min(max(1, rows // 1000 if rows <= 1_000_000 else int(rows**0.5)), 32_768)
 
 
-def _exists(connection: Connection, index: VectorIndex) -> bool:
+def exists(connection: Connection, index: VectorIndex) -> bool:
+    """Whether there is an index of that name."""
     name = connection.dialect.identifier_preparer.quote_identifier(index.name)
     return connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is not None
 

@@ -134,11 +134,15 @@ class VectorIndex(SchemaItem):
             )
         return dimensions
 
-    def create(self, connection: Connection) -> None:
-        """Make the index of a table that exists, and put what is in the table into it."""
-        from ..indexing.ddl import create
+    def create(self, connection: Connection, checkfirst: bool = False) -> None:
+        """Make the index of a table that exists, and put what is in the table into it.
 
-        create(connection, self)
+        With ``checkfirst`` nothing is done if there is an index of that name.
+        """
+        from ..indexing.ddl import create, exists
+
+        if not (checkfirst and exists(connection, self)):
+            create(connection, self)
 
     def drop(self, connection: Connection) -> None:
         """Drop the index; the table stays as it is."""

@@ -34,7 +34,10 @@ class VectorCare(VectorEntries):
         >>> VectorKVault(":memory:", dimensions=3).check()
         []
         """
-        return VectorCheck(self.binding, table_of(self.entity), self._sql, self._record, self._index, fix=fix).run()
+        check = VectorCheck(
+            self.binding, table_of(self.entity), self._sql, self._record, self._made_with, self._index, fix=fix
+        )
+        return check.run()
 
     def stats(self) -> dict[str, Any]:
         """Return figures: ``database``, ``table``, ``rows``, what the table was made with, and sizes in bytes.

@@ -30,7 +30,9 @@ class VectorCheck(TableCheck):
     binding, table, sql
         Where, what, and the statements on it.
     record
-        The options that the table was made with.
+        What the record of the table has to say.
+    made_with
+        What a record that is written anew says.
     index
         The vector index, if there is one.
     fix
@@ -43,20 +45,22 @@ class VectorCheck(TableCheck):
         table: Table,
         sql: VectorStatements,
         record: dict[str, Any],
-        index: VectorIndex | None = None,
+        made_with: dict[str, Any],
+        index: VectorIndex | None,
         *,
         fix: bool,
     ) -> None:
         super().__init__(binding, fix=fix)
         self._table = table
         self._sql = sql
-        self._options = record
+        self._record = record
+        self._made_with = made_with
         self._index = index
 
     def _steps(self) -> Sequence[Callable[[], None]]:
         # Whoever adds tables to those of vectors adds a step for them here.
         return (
-            partial(self._check_record, self._table.name, "vectors", self._options),
+            partial(self._check_record, self._table.name, "vectors", self._record, self._made_with),
             partial(self._check_indexes, self._table),
             partial(self._check_damage, self._table),
             self._rows,
@@ -109,7 +113,7 @@ class VectorCheck(TableCheck):
             return
         if vector.dtype.kind == "f" and not np.isfinite(vector).all():
             self._found_in(id, "the vector has NaN or infinity")
-        elif self._options["metric"] == "cosine" and not vector.any():
+        elif self._record["metric"] == "cosine" and not vector.any():
             self._found_in(id, "the vector is zero, which has no direction to compare by cosine")
 
     def _found_in(self, id: int, what: str) -> None:

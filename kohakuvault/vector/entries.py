@@ -11,7 +11,6 @@ from ..auto_pack import AutoPack, as_bytes
 from ..errors import CorruptValue
 from ..lending import DriverCursor
 from ..orm.nearest import query_vector
-from ..orm.tables import table_of
 from .arguments import as_id
 from .base import VectorBase, corrupt_row
 
@@ -102,7 +101,7 @@ class VectorEntries(AutoPack, VectorBase):
         return self._vector(vector), value if self._takes_any else as_bytes(value)
 
     def _vector(self, vector: Any) -> Vector:
-        return query_vector(vector, table_of(self.entity).c.vector.type, self.metric, what="vector")
+        return query_vector(vector, self._vector_column, self.metric, what="vector")
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -115,10 +114,12 @@ class VectorEntries(AutoPack, VectorBase):
 
     def get_metadata(self, id: int) -> dict[str, Any]:
         """Return the metadata of a row, by the names of the columns; :class:`NotFound` if there is none."""
-        row = self.binding.one(self._sql.metadata_of, as_id(id))
-        if row is None:
-            raise self._missing(id)
-        return self._sql.metadata.read(row[1:])
+        id = as_id(id)
+        with self.binding.reading() as cursor:
+            row = cursor.one(self._sql.metadata_of, id)
+            if row is None:
+                raise self._missing(id)
+            return self._sql.metadata.read(row[1:], cursor.types[1:])
 
     def exists(self, id: int) -> bool:
         """Whether there is a row of that id."""

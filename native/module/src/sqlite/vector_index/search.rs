@@ -27,7 +27,8 @@ impl Index {
     pub(in super::super) fn search(&mut self, wanted: &Wanted<'_>) -> Result<Vec<(f64, i64)>, String> {
         let query = Query::from_bytes(self.meta.metric, self.meta.element, wanted.query)
             .map_err(|error| format!("query: {error}"))?;
-        if query.dimensions() != self.meta.form.dimensions() {
+        // By bytes: of bits some may be behind the last dimension.
+        if query.row_bytes() != self.meta.element.row_bytes(self.meta.form.dimensions()) {
             let expected = self.meta.form.dimensions();
             let given = query.dimensions();
             return Err(format!(
@@ -45,7 +46,8 @@ impl Index {
             compare_each(&mut self.vector, &query, ids.iter(), &mut found)?;
             return Ok(found.into_sorted());
         }
-        let scan = if has_blocks { self.meta.form.scan(query.values().to_vec()) } else { None };
+        let values = query.values().get(..self.meta.form.dimensions()).unwrap_or_default();
+        let scan = if has_blocks { self.meta.form.scan(values.to_vec()) } else { None };
         let Some(mut scan) = scan else {
             compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
@@ -60,7 +62,7 @@ impl Index {
         };
         let looked_at_all = match &self.meta.lists {
             Some(lists) => {
-                let order = lists.ordered(query.values())?;
+                let order = lists.ordered(values)?;
                 let enough = enough(lists, wanted.ids.as_ref(), rows);
                 let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
                 match enough {
