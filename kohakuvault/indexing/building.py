@@ -53,16 +53,17 @@ def build(cursor: DriverCursor, index: VectorIndex, *, lists: bool = False, prog
     )
     cursor.run(sql.clear_blocks)
     cursor.run(sql.clear_places)
-    if rows < first_fold(index.kind) and not lists:
+    count = 0
+    if lists and state.code == "one-bit" and (kind == "ivf" or (kind == "auto" and rows >= LISTS_FROM)):
+        count = int(index.options.get("lists") or default_lists(rows))
+    is_worthwhile = rows >= first_fold(index.kind) or (lists and kind != "auto")
+    sample = _sample(cursor, sql, state, rows, max(_SAMPLE, SAMPLE_PER_LIST * count)) if is_worthwhile else ()
+    if not len(sample):
         # Not worth it yet: without blocks a search compares every row.
         state.write(cursor, sql)
         cursor.run(sql.settle_all)
         cursor.run(sql.note_all)
         return
-    count = 0
-    if lists and state.code == "one-bit" and (kind == "ivf" or (kind == "auto" and rows >= LISTS_FROM)):
-        count = int(index.options.get("lists") or default_lists(rows))
-    sample = _sample(cursor, sql, state, rows, max(_SAMPLE, SAMPLE_PER_LIST * count))
     if state.code == "one-bit":
         state.mean = sample.mean(axis=0, dtype=np.float64).astype("<f4").tobytes()
     if count:
