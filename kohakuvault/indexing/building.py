@@ -16,20 +16,18 @@ from .kinds import LISTS_FROM, code_of, first_fold, kind_on_sqlite
 from .state import State, unpacked
 from .statements import IndexStatements, index_statements
 
-__all__ = ["Progress", "build"]
+__all__ = ["BEFORE_ALL", "Progress", "batches", "build"]
 
 # Called with how many rows are done, and how many there are.
 Progress = Callable[[int, int], Any]
 
 _BATCH = 4096
-_BEFORE_ALL = -(2**63)
+BEFORE_ALL = -(2**63)
 # Vectors that the mean is taken of, and per list those that its centroid is learned from.
 _SAMPLE = 20_000
 
 
-def build(
-    cursor: DriverCursor, index: VectorIndex, *, lists: bool = False, progress: Progress | None = None
-) -> None:
+def build(cursor: DriverCursor, index: VectorIndex, *, lists: bool = False, progress: Progress | None = None) -> None:
     """Build an index anew, in the transaction of ``cursor``.
 
     Parameters
@@ -77,7 +75,7 @@ def _write_blocks(
     cursor.run(sql.settle_all)
     rest = np.empty((0, form.entry_bytes), np.uint8)
     block, done, all_entries, all_lists = 0, 0, [], []
-    for batch in _batches(cursor, sql):
+    for batch in batches(cursor, sql):
         whole = [row for row in batch if isinstance(row[1], bytes) and len(row[1]) == state.row_bytes]
         entries = np.frombuffer(form.encode(whole), np.uint8).reshape(-1, form.entry_bytes)
         done += len(batch)
@@ -100,9 +98,7 @@ def _write_blocks(
     _note_damaged(cursor, sql)
 
 
-def _write_lists(
-    cursor: DriverCursor, sql: IndexStatements, state: State, entries: Any, lists: Any, size: int
-) -> None:
+def _write_lists(cursor: DriverCursor, sql: IndexStatements, state: State, entries: Any, lists: Any, size: int) -> None:
     order = np.argsort(lists, kind="stable")
     starts = np.searchsorted(lists[order], np.arange(lists.max() + 2))
     for list_, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
@@ -121,8 +117,9 @@ def _note_damaged(cursor: DriverCursor, sql: IndexStatements) -> None:
     cursor.run(sql.note_unplaced)
 
 
-def _batches(cursor: DriverCursor, sql: IndexStatements) -> Iterator[list[Any]]:
-    after = _BEFORE_ALL
+def batches(cursor: DriverCursor, sql: IndexStatements) -> Iterator[list[Any]]:
+    """Give all rows that have a vector, as ``id, vector``, in the order of ids."""
+    after = BEFORE_ALL
     while rows := cursor.all(sql.rows, after, _BATCH):
         yield rows
         after = rows[-1][0]
@@ -133,7 +130,7 @@ def _sample(cursor: DriverCursor, sql: IndexStatements, state: State, rows: int)
     size = _SAMPLE
     vectors: list[bytes]
     if rows <= 2 * size:
-        vectors = [row[1] for batch in _batches(cursor, sql) for row in batch]
+        vectors = [row[1] for batch in batches(cursor, sql) for row in batch]
     else:
         ((least, greatest),) = cursor.all(sql.bounds)
         starts = np.unique(np.random.default_rng(state.seed).integers(least, greatest, size, endpoint=True))

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..binding import Binding
+from ..errors import KohakuVaultError
 from ..lending import DriverCursor, translated_errors
 from ..orm.vector_index import VectorIndex
 from . import ddl, pgvector
-from .building import Progress, build
-from .kinds import kind_on_sqlite
-from .state import State
+from .building import Progress
 from .statements import index_statements
+from .stores import store_of
 
 __all__ = ["Progress", "build_index", "describe_index"]
 
@@ -29,13 +29,20 @@ def build_index(binding: Binding, index: VectorIndex, *, optimizes: bool, progre
     progress
         Called now and then with the rows done and the rows of all.
     """
-    with translated_errors(binding.engine), binding.transaction() as connection:
-        if connection.dialect.name != "sqlite":
+    if binding.dialect.name != "sqlite":
+        with translated_errors(binding.engine), binding.transaction() as connection:
             pgvector.rebuild(connection, index, optimizes=optimizes)
-            return
-        ddl.restore(connection, index)
-        cursor = ddl.driver_cursor(connection)
-        build(cursor, index, lists=optimizes or _has_lists(cursor, index), progress=progress)
+        return
+    store = store_of(index)
+    if store.backend is not None:
+        binding.require_backend(store.backend)
+    try:
+        for step in store.steps(optimizes=optimizes, progress=progress):
+            with translated_errors(binding.engine), binding.transaction() as connection:
+                ddl.restore(connection, index)
+                step(ddl.driver_cursor(connection))
+    except KohakuVaultError as error:
+        raise store.explain(error) from error
 
 
 def describe_index(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
@@ -45,21 +52,5 @@ def describe_index(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
 
 
 def _on_sqlite(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
-    sql = index_statements(index, cursor.dialect)
-    state = State.read(cursor, sql)
-    ((pending,),) = cursor.all(sql.pending_count, -1)
-    blocks, size = cursor.one(sql.size)
-    in_use: str | None = None
-    if blocks:
-        flat = "rabitq" if state.code == "one-bit" else "exact"
-        in_use = flat if state.centroids is None else "ivf"
-    facts: dict[str, Any] = {"kind": state.kind, "in_use": in_use, "pending": pending, "blocks": blocks, "bytes": size}
-    if state.centroids is not None:
-        facts.update(lists=len(state.centroids), probes=state.probes)
-    return facts
-
-
-def _has_lists(cursor: DriverCursor, index: VectorIndex) -> bool:
-    # Read without what may be damaged.
-    sql = index_statements(index, cursor.dialect)
-    return "centroids" in dict(cursor.all(sql.meta)) and kind_on_sqlite(index) in ("ivf", "auto")
+    ((pending,),) = cursor.all(index_statements(index, cursor.dialect).pending_count, -1)
+    return {"pending": pending, **store_of(index).describe(cursor)}

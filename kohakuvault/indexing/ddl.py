@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any
 
@@ -12,20 +13,18 @@ from ..errors import InvalidArgument
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from . import pgvector
-from .building import build
-from .kinds import code_of, kind_on_sqlite
+from .kinds import kind_on_sqlite
 from .statements import index_statements
+from .stores import store_of
 
 __all__ = ["EVENTS", "SATELLITES", "create", "drop"]
 
-SATELLITES = ("meta", "blk", "loc", "pending")
+SATELLITES = ("meta", "pending")
 EVENTS = ("insert", "update", "delete")
 VERSION = 1
 
 _TABLES = {
     "meta": "key TEXT PRIMARY KEY NOT NULL, value",
-    "blk": "id INTEGER PRIMARY KEY, data BLOB NOT NULL",
-    "loc": "id INTEGER PRIMARY KEY, blk INTEGER NOT NULL",
     "pending": "id INTEGER PRIMARY KEY",
 }
 
@@ -36,7 +35,9 @@ _TRIGGERS = {
     "update": ("UPDATE OF {key}, {vector}", ("OLD", "NEW")),
     "delete": ("DELETE", ("OLD",)),
 }
-_NOTE = "INSERT INTO {pending} (id) SELECT {row}.{key} WHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE id = {row}.{key});"
+_NOTE = (
+    "INSERT INTO {pending} (id) SELECT {row}.{key} WHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE id = {row}.{key});"
+)
 
 
 def create(connection: Connection, index: VectorIndex) -> None:
@@ -49,16 +50,17 @@ def create(connection: Connection, index: VectorIndex) -> None:
             f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached database "
             "on SQLite, where indexes are not supported"
         )
+    store = store_of(index)
     names = _names(connection, index)
     for satellite, columns in _TABLES.items():
         connection.execute(text(f"CREATE TABLE {names[satellite]} ({columns})"))
+    store.create(connection)
     create_triggers(connection, index)
     _write_meta(connection, index)
     connection.execute(
         text(f"INSERT INTO {names['pending']} (id) SELECT {names['key']} FROM {names['table']}")  # noqa: S608 (quoted)
     )
-    cursor = driver_cursor(connection)
-    build(cursor, index)
+    store.take_in(driver_cursor(connection))
 
 
 def restore(connection: Connection, index: VectorIndex) -> None:
@@ -66,6 +68,7 @@ def restore(connection: Connection, index: VectorIndex) -> None:
     names = _names(connection, index)
     for satellite, columns in _TABLES.items():
         connection.execute(text(f"CREATE TABLE IF NOT EXISTS {names[satellite]} ({columns})"))
+    store_of(index).create(connection)
     for event in EVENTS:
         connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
     create_triggers(connection, index)
@@ -93,6 +96,7 @@ def drop(connection: Connection, index: VectorIndex) -> None:
     names = _names(connection, index)
     for event in EVENTS:
         connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
+    store_of(index).drop(connection)
     for satellite in SATELLITES:
         connection.execute(text(f"DROP TABLE IF EXISTS {names[satellite]}"))
 
@@ -103,17 +107,17 @@ def driver_cursor(connection: Connection) -> DriverCursor:
 
 
 def _write_meta(connection: Connection, index: VectorIndex) -> None:
-    kind = kind_on_sqlite(index)
     meta: dict[str, Any] = {
         "version": VERSION,
-        "kind": kind,
-        "code": code_of(kind, index.metric),
+        "kind": kind_on_sqlite(index),
         "metric": index.metric,
         "element": index.element,
         "dimensions": index.dimensions,
-        "seed": secrets.randbits(63),
         "key": index.key.name,
         "vector": index.column.name,
+        "options": json.dumps(index.options),
+        "stamp": secrets.randbits(63),
+        **store_of(index).meta(),
     }
     cursor = driver_cursor(connection)
     sql = index_statements(index, connection.dialect)

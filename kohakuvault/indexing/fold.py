@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..binding.base import savepoint
-from ..errors import CorruptValue
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from .blocks import Blocks
-from .building import build
-from .kinds import FOLD, first_fold
+from .building import BEFORE_ALL, build
 from .state import State
 from .statements import IndexStatements, index_statements
 
-__all__ = ["FoldCounter", "fold"]
+__all__ = ["fold"]
 
 _BATCH = 4096
-_BEFORE_ALL = -(2**63)
-
-
-class FoldCounter:
-    """Folds an index when about enough rows are pending.
-
-    What is pending is counted when this process has written enough since it was last counted, so that a write costs
-    nothing; what another process left is counted at the first write.
-    """
-
-    def __init__(self, index: VectorIndex) -> None:
-        self._index = index
-        self._left = 0
-
-    def written(self, cursor: DriverCursor, rows: int) -> None:
-        """Tell that ``rows`` rows were written in the transaction of ``cursor``, and fold if that is due."""
-        self._left -= rows
-        # In autocommit a fold would be several transactions.
-        if self._left > 0 or not cursor.in_transaction:
-            return
-        sql = index_statements(self._index, cursor.dialect)
-        due = FOLD if cursor.one(sql.has_blocks) else first_fold(self._index.kind)
-        ((pending,),) = cursor.all(sql.pending_count, due)
-        if pending < due:
-            self._left = due - pending
-            return
-        self._left = FOLD
-        try:
-            with savepoint(cursor):
-                fold(cursor, self._index)
-        except CorruptValue as error:
-            # The rows are what matters, and they are well. Searches raise the error.
-            warnings.warn(f"vector index {self._index.name!r}: {error}", RuntimeWarning, stacklevel=2)
 
 
 def fold(cursor: DriverCursor, index: VectorIndex) -> None:
     """Bring everything that is pending into the blocks, in the transaction of ``cursor``."""
     sql = index_statements(index, cursor.dialect)
-    if cursor.one(sql.has_blocks) is None or cursor.one(sql.rows, _BEFORE_ALL, 1) is None:
+    if cursor.one(sql.has_blocks) is None or cursor.one(sql.rows, BEFORE_ALL, 1) is None:
         build(cursor, index)
         return
     state = State.read(cursor, sql)
-    after = _BEFORE_ALL
+    after = BEFORE_ALL
     while rows := cursor.all(sql.pending, after, _BATCH):
         _fold(cursor, sql, state, rows)
         after = rows[-1][0]

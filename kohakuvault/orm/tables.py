@@ -215,26 +215,26 @@ def vector_class(
     *,
     pickle: bool = False,
     metadata: tuple[MetadataColumn, ...] = (),
-    index: tuple[str, str] | None = None,
+    index: tuple[str, str, tuple[tuple[str, Any], ...]] | None = None,
 ) -> type[VectorTable]:
     """Return the mapped class of the vectors stored in table ``name``; the same class for the same arguments.
 
-    ``index`` is kind and metric of its vector index, which is named ``<name>_index``.
+    ``index`` is kind, metric and options of its vector index, which is named ``<name>_index``.
     """
     return _vector_class(name, dimensions, pickle, metadata, index)
 
 
 @cache
 def _vector_class(
-    name: str, dimensions: int, pickle: bool, metadata: tuple[MetadataColumn, ...], index: tuple[str, str] | None
+    name: str, dimensions: int, pickle: bool, metadata: tuple[MetadataColumn, ...], index: tuple[str, str, tuple[tuple[str, Any], ...]] | None
 ) -> type[VectorTable]:
     extra: dict[str, Any] = {
         column.name: mapped_column(column.name, column.type, nullable=True, index=column.index, sort_order=1)
         for column in metadata
     }
     if index is not None:
-        kind, metric = index
-        extra["__table_args__"] = (VectorIndex(f"{name}_index", "vector", kind=kind, metric=metric),)
+        kind, metric, options = index
+        extra["__table_args__"] = (VectorIndex(f"{name}_index", "vector", metric=metric, kind=kind, **dict(options)),)
     return _mapped(name, VectorTable, {"__dimensions__": dimensions, "__pickle__": pickle, **extra})
 
 

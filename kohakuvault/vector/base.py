@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -11,13 +11,14 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from ..binding import Bind, Binding
 from ..container import Container
 from ..errors import CorruptValue, InvalidArgument, NotFound
-from ..indexing.fold import FoldCounter
+from ..indexing.fold_counter import FoldCounter
+from ..indexing.made import as_made
 from ..lending import DriverCursor
 from ..orm.tables import VectorTable, table_of, vector_class
 from ..orm.vector_index import indexes_of
 from ..schema import entity_of, open_tables
 from .metadata import Declaration, declared_columns
-from .options import VECTOR_TYPES, check_dimensions, check_index, chosen_metric, refuse_unknown
+from .options import VECTOR_TYPES, as_options, check_dimensions, check_index, chosen_metric, refuse_unknown
 from .statements import vector_statements
 
 __all__ = ["VectorBase", "corrupt_row"]
@@ -35,6 +36,7 @@ class VectorBase(Container):
         vector_type: str = "f32",
         *,
         index: str | None = "auto",
+        index_options: Mapping[str, Any] | None = None,
         metadata: Declaration = None,
         read_only: bool = False,
         create: bool = True,
@@ -56,10 +58,12 @@ class VectorBase(Container):
                 dimensions,
                 pickle=pickle,
                 metadata=columns,
-                index=None if index is None else (index, self.metric),
+                index=None if index is None else (index, self.metric, as_options(index_options)),
             ),
         )
         is_own = not isinstance(table, str)
+        if is_own and index_options:
+            raise InvalidArgument(f"index_options are given, and the index of {self.entity.__name__} has its own")
         if is_own and columns:
             raise InvalidArgument(f"metadata is given, and the columns of {self.entity.__name__} are: leave it out")
         self.dimensions = _dimensions_of(self.entity, dimensions) if is_own else dimensions
@@ -67,7 +71,7 @@ class VectorBase(Container):
         self._index = next((each for each in indexes_of(table_of(self.entity)) if each.column.key == "vector"), None)
         self.index = None if self._index is None else self._index.kind
         self._given = (table, dimensions, metric, vector_type)
-        self._options = {"index": index, "metadata": list(columns), "create": create, "pickle": pickle}
+        self._options = {"index": index, "index_options": index_options, "metadata": list(columns), "create": create, "pickle": pickle}
         self._read_only = read_only
         self._create = create and not read_only
         super().__init__(bind, read_only=read_only)
@@ -91,7 +95,10 @@ class VectorBase(Container):
         self._folding = None
         if self._index is not None and binding.dialect.name == "sqlite":
             self._folding = FoldCounter(self._index)
+            self._require_backend(binding)
         self._open(binding)
+        if self._index is not None:
+            self._take_index(binding)
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {**self._options, "read_only": self._read_only}
@@ -114,6 +121,19 @@ class VectorBase(Container):
     def _open(self, binding: Binding) -> None:
         made_with = {"index": self.index, **self._record}
         open_tables(binding, self._tables(), "vectors", self._record, create=self._create, made_with=made_with)
+
+    def _take_index(self, binding: Binding) -> None:
+        """Keep up the index that there is: ``"auto"`` may have found any."""
+        assert self._index is not None
+        with binding.reading() as cursor:
+            made = as_made(cursor, self._index)
+        if made is not self._index:
+            self._index, self.index, self._folding = made, made.kind, FoldCounter(made)
+            self._require_backend(binding)
+
+    def _require_backend(self, binding: Binding) -> None:
+        if self._folding is not None and self._folding.backend is not None:
+            binding.require_backend(self._folding.backend)
 
     def _changed(self, cursor: DriverCursor, rows: int) -> None:
         """Do what has to follow a write of so many rows, in its transaction: every write calls this, once."""

@@ -23,6 +23,23 @@ pub(super) struct Meta {
     pub(super) vector: String,
     pub(super) metric: Metric,
     pub(super) element: Element,
+    pub(super) dimensions: usize,
+    pub(super) store: Store,
+}
+
+/// What an index keeps of its rows.
+pub(super) enum Store {
+    Blocks(Box<Entries>),
+    /// A table of sqlite-vec.
+    Vec,
+    /// A table of sqlite-vss; none until it was built.
+    Vss {
+        snapshot: Option<i64>,
+    },
+}
+
+/// How the entries of blocks are made, and found.
+pub(super) struct Entries {
     pub(super) form: Form,
     /// Of an index with inverted lists.
     pub(super) lists: Option<Lists>,
@@ -56,24 +73,15 @@ impl Meta {
             ));
         }
         let metric: Metric = cells.parsed("metric")?;
-        let code: Code = cells.parsed("code")?;
         let dimensions = cells.int("dimensions")?;
         let dimensions = usize::try_from(dimensions)
             .ok()
             .filter(|dimensions| (1..=1 << 20).contains(dimensions))
             .ok_or_else(|| damaged("dimensions"))?;
-        let mean = match cells.optional_blob("mean")? {
-            Some(mean) => floats_from_bytes(&mean).map_err(|error| format!("mean: {error}"))?,
-            None => vec![0.0; dimensions],
-        };
-        let seed = cells.int("seed")?.cast_unsigned();
-        let form = Form::new(code, metric, dimensions, seed, &mean).map_err(|error| error.to_string())?;
-        let lists = match cells.optional_blob("centroids")? {
-            Some(centroids) => {
-                let probes = cells.int("probes")?;
-                Some(Lists::new(&centroids, dimensions, metric, probes).ok_or_else(|| damaged("centroids"))?)
-            }
-            None => None,
+        let store = match cells.text("kind")?.as_str() {
+            "vec" => Store::Vec,
+            "vss" => Store::Vss { snapshot: cells.optional_int("snapshot")? },
+            _ => blocks(&mut cells, metric, dimensions)?,
         };
         Ok(Self {
             stamp: cells.int("stamp")?,
@@ -82,10 +90,29 @@ impl Meta {
             vector: cells.text("vector")?,
             metric,
             element: cells.parsed("element")?,
-            form,
-            lists,
+            dimensions,
+            store,
         })
     }
+}
+
+/// How the entries of blocks are made.
+fn blocks(cells: &mut Cells, metric: Metric, dimensions: usize) -> Result<Store, String> {
+    let code: Code = cells.parsed("code")?;
+    let mean = match cells.optional_blob("mean")? {
+        Some(mean) => floats_from_bytes(&mean).map_err(|error| format!("mean: {error}"))?,
+        None => vec![0.0; dimensions],
+    };
+    let seed = cells.int("seed")?.cast_unsigned();
+    let form = Form::new(code, metric, dimensions, seed, &mean).map_err(|error| error.to_string())?;
+    let lists = match cells.optional_blob("centroids")? {
+        Some(centroids) => {
+            let probes = cells.int("probes")?;
+            Some(Lists::new(&centroids, dimensions, metric, probes).ok_or_else(|| damaged("centroids"))?)
+        }
+        None => None,
+    };
+    Ok(Store::Blocks(Box::new(Entries { form, lists })))
 }
 
 /// The table that the index's triggers are on: by that they follow it when it is renamed.
@@ -122,6 +149,10 @@ impl Cells {
             Some(Cell::Int(value)) => Ok(*value),
             _ => Err(damaged(key)),
         }
+    }
+
+    fn optional_int(&self, key: &str) -> Result<Option<i64>, String> {
+        if self.0.contains_key(key) { self.int(key).map(Some) } else { Ok(None) }
     }
 
     fn text(&self, key: &str) -> Result<String, String> {

@@ -3,12 +3,14 @@
 use std::collections::BinaryHeap;
 
 use kohakuvault_core::distance::{DistanceError, Query};
+use kohakuvault_core::element::Element;
 use kohakuvault_core::id_set::IdSet;
 use kohakuvault_core::index::{Candidates, Scan};
 
 use super::super::api::{BLOB, NULL};
 use super::super::connection::{Row, Rows, Statement};
 use super::lists::Lists;
+use super::meta::Entries;
 use super::{Index, Wanted};
 
 /// Among no more rows than this, and one in [`ONE_IN`] of all, each is looked up and compared.
@@ -27,8 +29,10 @@ impl Index {
     pub(in super::super) fn search(&mut self, wanted: &Wanted<'_>) -> Result<Vec<(f64, i64)>, String> {
         let query = Query::from_bytes(self.meta.metric, self.meta.element, wanted.query)
             .map_err(|error| format!("query: {error}"))?;
-        if query.dimensions() != self.meta.form.dimensions() {
-            let expected = self.meta.form.dimensions();
+        // Bits come in bytes.
+        let unit = if self.meta.element == Element::Bit { 8 } else { 1 };
+        if query.dimensions() != self.meta.dimensions.next_multiple_of(unit) {
+            let expected = self.meta.dimensions;
             return Err(format!("query: {} dimensions given; expected {expected}", query.dimensions()));
         }
         if !query.is_finite() {
@@ -42,7 +46,13 @@ impl Index {
             compare_each(&mut self.vector, &query, ids.iter(), &mut found)?;
             return Ok(found.into_sorted());
         }
-        let scan = if has_blocks { self.meta.form.scan(query.values().to_vec()) } else { None };
+        if self.source.is_some() {
+            return self.search_source(&query, wanted, rows);
+        }
+        let scan = match self.blocks() {
+            Some((entries, _)) if has_blocks => entries.form.scan(query.values().to_vec()),
+            _ => None,
+        };
         let Some(mut scan) = scan else {
             compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
@@ -55,19 +65,21 @@ impl Index {
         let accept = |id: i64| {
             wanted.ids.as_ref().is_none_or(|ids| ids.contains(id)) && pending.binary_search(&id).is_err()
         };
-        let looked_at_all = match &self.meta.lists {
-            Some(lists) => {
+        let looked_at_all = match self.blocks() {
+            None => true,
+            Some((Entries { lists: Some(lists), .. }, blocks)) => {
                 let order = lists.ordered(query.values())?;
                 let enough = enough(lists, wanted.ids.as_ref(), rows);
-                let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
+                let mut scanning =
+                    Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
                 match enough {
-                    Some(enough) => scanning.lists(&mut self.blocks_of_list, &order, enough, &accept)?,
-                    None => scanning.all(&mut self.blocks, &accept)?,
+                    Some(enough) => scanning.lists(&mut blocks.of_list, &order, enough, &accept)?,
+                    None => scanning.all(&mut blocks.all, &accept)?,
                 }
             }
-            None => {
+            Some((_, blocks)) => {
                 let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: false };
-                scanning.all(&mut self.blocks, &accept)?
+                scanning.all(&mut blocks.all, &accept)?
             }
         };
         let lost = compare_candidates(&mut self.vector, &query, &scan, candidates, &mut found)?;
@@ -88,7 +100,7 @@ impl Index {
     }
 
     /// Compares what changed since the blocks were written; returns those ids.
-    fn compare_pending(
+    pub(super) fn compare_pending(
         &mut self,
         query: &Query,
         wanted: &Wanted<'_>,
@@ -174,11 +186,8 @@ fn compare_candidates(
     candidates: Candidates,
     found: &mut Nearest,
 ) -> Result<bool, String> {
-    let most = if scan.is_certain() {
-        usize::MAX
-    } else {
-        found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES)
-    };
+    let most =
+        if scan.is_certain() { usize::MAX } else { found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES) };
     let mut lost = false;
     for (number, candidate) in candidates.into_sorted().into_iter().enumerate() {
         if let Some(farthest) = found.farthest()
@@ -192,7 +201,7 @@ fn compare_candidates(
 }
 
 /// Compares rows by their ids.
-fn compare_each(
+pub(super) fn compare_each(
     vector: &mut Statement,
     query: &Query,
     ids: impl Iterator<Item = i64>,
@@ -205,12 +214,7 @@ fn compare_each(
 }
 
 /// Compares the row of an id; returns whether there is one.
-fn compare_one(
-    vector: &mut Statement,
-    query: &Query,
-    id: i64,
-    found: &mut Nearest,
-) -> Result<bool, String> {
+fn compare_one(vector: &mut Statement, query: &Query, id: i64, found: &mut Nearest) -> Result<bool, String> {
     vector.bind_int(1, id)?;
     let mut rows = vector.rows();
     match rows.next()? {
@@ -223,7 +227,7 @@ fn compare_one(
 }
 
 /// Compares every row that fulfils the condition.
-fn compare_all(
+pub(super) fn compare_all(
     all: &mut Statement,
     query: &Query,
     ids: Option<&IdSet<'_>>,
@@ -259,7 +263,7 @@ fn explain(id: i64, error: DistanceError) -> String {
 }
 
 /// The k nearest rows so far.
-struct Nearest {
+pub(super) struct Nearest {
     k: usize,
     heap: BinaryHeap<Found>,
 }
@@ -286,7 +290,7 @@ impl PartialOrd for Found {
 }
 
 impl Nearest {
-    fn new(k: usize) -> Self {
+    pub(super) fn new(k: usize) -> Self {
         Self { k, heap: BinaryHeap::new() }
     }
 
@@ -301,7 +305,7 @@ impl Nearest {
         }
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.heap.len() >= self.k
     }
 
@@ -314,7 +318,7 @@ impl Nearest {
         self.heap.iter().map(|found| found.0)
     }
 
-    fn into_sorted(self) -> Vec<(f64, i64)> {
+    pub(super) fn into_sorted(self) -> Vec<(f64, i64)> {
         self.heap.into_sorted_vec().into_iter().map(|found| (found.0, found.1)).collect()
     }
 }

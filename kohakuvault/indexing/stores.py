@@ -1,0 +1,19 @@
+"""Which store an index has, by its kind."""
+
+from __future__ import annotations
+
+from ..orm.vector_index import VectorIndex
+from .block_store import BlockStore
+from .kinds import kind_on_sqlite
+from .store import IndexStore
+from .vec import VecStore
+
+__all__ = ["STORES", "store_of"]
+
+# Of the kinds that are not blocks of ours.
+STORES: dict[str, type[IndexStore]] = {"vec": VecStore}
+
+
+def store_of(index: VectorIndex) -> IndexStore:
+    """Return the store of an index on SQLite."""
+    return STORES.get(kind_on_sqlite(index), BlockStore)(index)
