@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..binding import Binding
-from ..errors import KohakuVaultError
+from ..errors import InvalidArgument, KohakuVaultError
 from ..lending import DriverCursor, translated_errors
 from ..orm.vector_index import VectorIndex
 from . import ddl, pgvector
@@ -36,6 +36,11 @@ def build_index(binding: Binding, index: VectorIndex, *, optimizes: bool, progre
     store = store_of(index)
     if store.backend is not None:
         binding.require_backend(store.backend)
+    if store.commits and (binding.is_joined or binding.holds_transaction):
+        raise InvalidArgument(
+            f"vector index {index.name!r} of kind {index.kind!r} is built in transactions of its own: not inside "
+            "transaction() or snapshot(), nor bound to a Session or Connection. Bind to the engine for it"
+        )
     try:
         for step in store.steps(optimizes=optimizes, progress=progress):
             with translated_errors(binding.engine), binding.transaction() as connection:

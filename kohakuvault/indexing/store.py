@@ -30,9 +30,12 @@ class IndexStore(ABC):
     ----------
     backend
         The extension that its tables need, by its name in :data:`~kohakuvault.backends.BACKENDS`.
+    commits
+        Whether building it takes effect at COMMIT only, so that it cannot be part of a transaction of somebody's.
     """
 
     backend: str | None = None
+    commits = False
 
     def __init__(self, index: VectorIndex) -> None:
         self.index = index

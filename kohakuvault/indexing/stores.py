@@ -7,11 +7,12 @@ from .block_store import BlockStore
 from .kinds import kind_on_sqlite
 from .store import IndexStore
 from .vec import VecStore
+from .vss import VssStore
 
 __all__ = ["STORES", "store_of"]
 
 # Of the kinds that are not blocks of ours.
-STORES: dict[str, type[IndexStore]] = {"vec": VecStore}
+STORES: dict[str, type[IndexStore]] = {"vec": VecStore, "vss": VssStore}
 
 
 def store_of(index: VectorIndex) -> IndexStore:

@@ -17,7 +17,7 @@ from .building import BEFORE_ALL, Progress, batches
 from .kinds import FOLD
 from .statements import index_statements
 from .store import IndexStore, Step, comparable, is_whole
-from .virtual import create_virtual, drop_virtual, quoted
+from .virtual import create_virtual, drop_virtual, quoted, require_shadows
 
 __all__ = ["VecStore"]
 
@@ -83,6 +83,7 @@ class VecStore(IndexStore):
 
     def fold(self, cursor: DriverCursor) -> None:
         """Bring what is pending into the table. What is not a vector stays pending: every search names it."""
+        require_shadows(cursor, self._table, _SHADOWS)
         sql = index_statements(self.index, cursor.dialect)
         after = BEFORE_ALL
         while rows := cursor.all(sql.pending_rows, after, _BATCH):
@@ -94,7 +95,7 @@ class VecStore(IndexStore):
 
     def describe(self, cursor: DriverCursor) -> dict[str, Any]:
         """Return ``rows`` and ``bytes``; the tables that say so need no extension."""
-        # Shadow tables are ordinary ones.
+        require_shadows(cursor, self._table, _SHADOWS)
         cursor.command(f"SELECT count(*) FROM {quoted(self._table + '_rowids')}")  # noqa: S608 (quoted)
         (rows,) = cursor.cursor.fetchone()
         cursor.command(f"SELECT sum(length(vectors)) FROM {quoted(self._table + '_vector_chunks00')}")  # noqa: S608

@@ -10,8 +10,10 @@ from sqlalchemy.engine import Connection
 
 from .. import engine as engines
 from ..backends import ensure_backend
+from ..errors import CorruptValue
+from ..lending import DriverCursor
 
-__all__ = ["create_virtual", "drop_virtual", "numbered", "quoted", "require"]
+__all__ = ["create_virtual", "drop_virtual", "numbered", "quoted", "require", "require_shadows"]
 
 _OF_NAME = text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name")
 
@@ -38,6 +40,19 @@ def drop_virtual(connection: Connection, name: str, shadows: Iterable[str], back
         # The extension drops them, and fails if one is missing.
         connection.exec_driver_sql(f"CREATE TABLE IF NOT EXISTS {quoted(name + shadow)} (_)")
     connection.exec_driver_sql(f"DROP TABLE {quoted(name)}")
+
+
+def require_shadows(cursor: DriverCursor, name: str, shadows: Sequence[str]) -> None:
+    """Raise :class:`CorruptValue` unless a table has its shadow tables: extensions may crash without."""
+    wanted = ", ".join(literal(name + shadow) for shadow in ("", *shadows))
+    cursor.command(f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ({wanted})")  # noqa: S608
+    if cursor.cursor.fetchone()[0] != len(shadows) + 1:
+        raise CorruptValue(f"table {name!r} or one of its shadow tables is missing: call rebuild_index")
+
+
+def literal(text: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def numbered(connection: Connection, prefix: str) -> Sequence[int]:

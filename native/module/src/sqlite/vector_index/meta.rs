@@ -80,7 +80,7 @@ impl Meta {
             .ok_or_else(|| damaged("dimensions"))?;
         let store = match cells.text("kind")?.as_str() {
             "vec" => Store::Vec,
-            "vss" => Store::Vss { snapshot: cells.optional_int("snapshot")? },
+            "vss" => Store::Vss(cells.optional_int("snapshot")?.zip(cells.optional_int("checksum")?)),
             _ => blocks(&mut cells, metric, dimensions)?,
         };
         Ok(Self {

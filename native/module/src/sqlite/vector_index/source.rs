@@ -43,10 +43,10 @@ impl Source {
     /// `None` for an index that has blocks, or nothing yet.
     pub(super) fn open(connection: Connection, name: &str, meta: &Meta) -> Result<Option<Self>, String> {
         match meta.store {
-            Store::Blocks(_) | Store::Vss { snapshot: None } => Ok(None),
+            Store::Blocks(_) | Store::Vss(None) => Ok(None),
             Store::Vec => VecTable::open(connection, name, meta.element).map(|table| Some(Self::Vec(table))),
-            Store::Vss { snapshot: Some(number) } => {
-                Snapshot::open(connection, name, number).map(|snapshot| Some(Self::Vss(snapshot)))
+            Store::Vss(Some((number, checksum))) => {
+                Snapshot::open(connection, name, number, checksum).map(|snapshot| Some(Self::Vss(snapshot)))
             }
         }
     }
@@ -117,6 +117,19 @@ pub(super) fn prepare(
         }
         format!("sqlite-{backend}: {error}; call rebuild_index")
     })
+}
+
+/// Checks that a table of another extension has its shadow tables, without which it may crash.
+pub(super) fn require_shadows(connection: Connection, table: &str, shadows: &[&str]) -> Result<(), String> {
+    let mut statement =
+        connection.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?;
+    for shadow in shadows {
+        statement.bind_text(1, &format!("{table}{shadow}"))?;
+        if statement.rows().next()?.is_none() {
+            return Err(format!("table \"{table}{shadow}\" is missing: call rebuild_index"));
+        }
+    }
+    Ok(())
 }
 
 /// The ids that a statement yields.

@@ -5,7 +5,7 @@ use kohakuvault_core::element::Element;
 
 use super::super::connection::{Connection, Statement};
 use super::quoted;
-use super::source::{Asked, ids, prepare};
+use super::source::{Asked, ids, prepare, require_shadows};
 
 /// What sqlite-vec finds at most (`SQLITE_VEC_VEC0_K_MAX`).
 const MOST: usize = 4096;
@@ -25,7 +25,9 @@ pub(super) struct VecTable {
 
 impl VecTable {
     pub(super) fn open(connection: Connection, name: &str, element: Element) -> Result<Self, String> {
-        let table = quoted(&format!("{name}_vec"));
+        let name = format!("{name}_vec");
+        require_shadows(connection, &name, &["", "_info", "_chunks", "_rowids", "_vector_chunks00"])?;
+        let table = quoted(&name);
         let query = match element {
             Element::I8 => "vec_int8(?1)",
             Element::Bit => "vec_bit(?1)",

@@ -1,10 +1,12 @@
 //! Candidates from a snapshot in a table of sqlite-vss, an index of FAISS.
 
 use kohakuvault_core::distance::floats_to_bytes;
+use kohakuvault_core::frame::checksum;
 use kohakuvault_core::metric::Metric;
 
+use super::super::api::BLOB;
 use super::super::connection::{Connection, Statement};
-use super::source::{Asked, ids, prepare};
+use super::source::{Asked, ids, prepare, require_shadows};
 use super::{first_int, quoted};
 
 /// How many candidates are asked for, of each of the k nearest and beside: FAISS compares by codes in many of its
@@ -21,8 +23,22 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn open(connection: Connection, name: &str, number: i64) -> Result<Self, String> {
+    pub(super) fn open(
+        connection: Connection,
+        name: &str,
+        number: i64,
+        expected: i64,
+    ) -> Result<Self, String> {
         let table = format!("{name}_vss_{number}");
+        require_shadows(connection, &table, &["", "_index", "_data"])?;
+        // FAISS ends the process when it reads what it did not write.
+        let mut index = connection.prepare(&format!("SELECT idx FROM {}", quoted(&format!("{table}_index"))))?;
+        let mut rows = index.rows();
+        let found = rows.next()?.filter(|row| row.kind(0) == BLOB).map(|row| i64::from(checksum(row.blob(0))));
+        if found != Some(expected) {
+            return Err(format!("table \"{table}_index\" is damaged: call rebuild_index"));
+        }
+        drop(rows);
         let prepare = |sql: &str| prepare(connection, sql, "vss0", "vss");
         Ok(Self {
             nearest: prepare(&format!(
