@@ -200,7 +200,7 @@ def install(
 
 
 def add_backends(engine: Engine, names: Iterable[str]) -> None:
-    """Give the connections that ``engine`` opens from now on backends, and replace those that nobody has checked out."""
+    """Give new connections of ``engine`` backends, and replace those that nobody has checked out."""
     has = installed[engine]
     missing = [name for name in names if name not in has.backends]
     new = prepare_backends(missing, has.rung, cast(ModuleType, engine.dialect.dbapi))

@@ -118,6 +118,11 @@ class DriverCursor:
             self._gathers = self._engine.dialect.name == "sqlite" and has_gather(self.connection)
         return self._gathers
 
+    @property
+    def types(self) -> tuple[Any, ...]:
+        """The driver's types of the columns that were selected last; None of those that it does not know."""
+        return tuple(column[1] for column in self.cursor.description)
+
     def one(self, statement: Statement, *values: Any) -> Any:
         """Run and return the first row, or None."""
         parameters = statement.parameters(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Insert, Select, Table, true
@@ -29,8 +30,8 @@ class Statement:
     parameters
         Turns the values of the named bind parameters, in the order of ``names``, into what the driver takes.
 
-    Each bind parameter's type converts its value, as SQLAlchemy's own execution would. Results are the
-    driver's rows as they are: the containers decode them.
+    Each bind parameter's type converts its value, as SQLAlchemy's own execution would; columns that are not among the
+    values have their default or ``onupdate``. Results are the driver's rows as they are: the containers decode them.
     """
 
     __slots__ = ("parameters", "sql")
@@ -41,16 +42,32 @@ class Statement:
         assert isinstance(compiled, SQLCompiler)
         missing = set(compiled.binds) - set(names)
         constants = {name: compiled.binds[name].effective_value for name in missing}
+        makers: dict[str, Callable[[], Any]] = {}
+        for name, default in _defaults(compiled):
+            if default.is_scalar:
+                constants[name] = default.arg
+            else:
+                del constants[name]
+                makers[name] = partial(default.arg, None)
         converters = {
             name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
         }
         self.sql: str = compiled.string
-        self.parameters = _binder(names, constants, converters, compiled.positiontup)
+        self.parameters = _binder(names, constants, makers, converters, compiled.positiontup)
+
+
+def _defaults(compiled: SQLCompiler) -> Iterator[tuple[str, Any]]:
+    """Give the columns whose values Python makes where none is given, by the names of their bind parameters."""
+    for column in compiled.insert_prefetch:
+        yield column.key, column.default
+    for column in compiled.update_prefetch:
+        yield column.key, column.onupdate
 
 
 def _binder(
     names: Sequence[str],
     constants: dict[str, Any],
+    makers: Mapping[str, Callable[[], Any]],
     converters: Mapping[str, Converter | None],
     positions: Sequence[str] | None,
 ) -> Callable[[Sequence[Any]], Any]:
@@ -65,7 +82,10 @@ def _binder(
     for number, (name, value) in enumerate(constants.items()):
         given[f"constant_{number}"] = _converted(converters.get(name), value)
         places[name] = f"constant_{number}"
-    for number, name in enumerate(names):
+    for number, (name, make) in enumerate(makers.items()):
+        given[f"make_{number}"] = make
+        places[name] = f"make_{number}()"
+    for number, name in enumerate([*names, *makers]):
         converter = converters.get(name)
         if converter is not None:
             given[f"convert_{number}"] = converter

@@ -61,7 +61,10 @@ class TableCheck(ABC):
     def _found(self, what: str, where: Any = None, *, fixed: bool = False) -> None:
         self.problems.append(Problem(what, where, fixed))
 
-    def _check_record(self, name: str, kind: str, options: dict[str, Any] | None = None) -> None:
+    def _check_record(
+        self, name: str, kind: str, options: dict[str, Any] | None = None, made_with: dict[str, Any] | None = None
+    ) -> None:
+        """Check that the record of a table says ``options``; one that is written anew says ``made_with``."""
         options = options or {}
         with translated_errors(self._binding.engine), self._binding.inspecting() as connection:
             problem = record_problem(connection, name, kind, options)
@@ -70,7 +73,7 @@ class TableCheck(ABC):
         what, is_renewable = problem
         if self._fix and is_renewable:
             with translated_errors(self._binding.engine), self._binding.transaction() as connection:
-                renew_record(connection, name, kind, options)
+                renew_record(connection, name, kind, made_with or options)
         self._found(what, fixed=self._fix and is_renewable)
 
     def _check_indexes(self, table: Table) -> None:

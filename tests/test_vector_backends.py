@@ -83,9 +83,7 @@ def path(tmp_path):
 @pytest.mark.parametrize(("kind", "options", "metric"), EXACT)
 def test_searches_find_what_comparing_every_row_finds_whatever_happened(path, kind, options, metric):
     random = np.random.default_rng(7)
-    vault = VectorKVault(
-        path, "v", DIMENSIONS, metric, index=kind, index_options=options, metadata={"lang": Integer()}
-    )
+    vault = VectorKVault(path, "v", DIMENSIONS, metric, index=kind, index_options=options, metadata={"lang": Integer()})
     rows: dict[int, np.ndarray] = {}
     langs: dict[int, int] = {}
 
@@ -175,7 +173,13 @@ def test_what_may_miss_rows_never_gives_too_few_or_wrong_distances(path, factory
     assert vault.search(data[0], 1)[0][2] == 600
 
 
-ELEMENTS = [("vec", "f16", "l2"), ("vec", "i8", "l2"), ("vec", "i8", "l1"), ("vec", "i8", "cosine"), ("vec", "f16", "cosine")]
+ELEMENTS = [
+    ("vec", "f16", "l2"),
+    ("vec", "i8", "l2"),
+    ("vec", "i8", "l1"),
+    ("vec", "i8", "cosine"),
+    ("vec", "f16", "cosine"),
+]
 ELEMENTS += [("vss", "f16", "cosine"), ("vss", "i8", "l2")] if HAS_VSS else []
 
 
@@ -368,7 +372,9 @@ def test_a_vault_that_is_made_in_a_transaction_is_gone_with_it(path, kind):
         vault = VectorKVault(session, "v", DIMENSIONS, "l2", index=kind)
         ids = vault.insert_many(vectors(400))
         session.commit()
-    check_found(VectorKVault(engine, "v", DIMENSIONS, "l2"), dict(zip(ids, vectors(400), strict=True)), vectors(1)[0], 5)
+    check_found(
+        VectorKVault(engine, "v", DIMENSIONS, "l2"), dict(zip(ids, vectors(400), strict=True)), vectors(1)[0], 5
+    )
     engine.dispose()
 
 
@@ -504,7 +510,9 @@ def test_an_index_of_a_model_comes_and_goes_with_its_table(path, kind):
     for round_ in range(2):
         with Session(engine) as session:
             hit = nearest(Doc.vector, data[7], k=5, where=Doc.id > 4, metric="l2")
-            found = session.execute(select(Doc.id).join(hit, hit.c.id == Doc.id).order_by(hit.c.distance)).scalars().all()
+            found = (
+                session.execute(select(Doc.id).join(hit, hit.c.id == Doc.id).order_by(hit.c.distance)).scalars().all()
+            )
             assert found == [id + 1 for id in np.argsort(distances("l2", data, data[7])).tolist() if id > 3][:5]
         if not round_:
             index.rebuild(engine)
@@ -544,7 +552,9 @@ def test_an_unknown_backend_is_refused(path):
         lambda: sqlalchemy.create_engine("sqlite://?plugin=kohakuvault&backends=faiss"),
         lambda: create_engine("sqlite:///x.db?plugin=kohakuvault", backends=["vec"]),
     ):
-        with pytest.raises(InvalidArgument, match=r"unknown backend 'faiss'; expected 'vec' or 'vss'|plugin=kohakuvault"):
+        with pytest.raises(
+            InvalidArgument, match=r"unknown backend 'faiss'; expected 'vec' or 'vss'|plugin=kohakuvault"
+        ):
             make()
 
 
@@ -588,7 +598,9 @@ def test_a_system_library_that_is_missing_is_named_with_its_package(path, monkey
 
     monkeypatch.setattr(backends, "_libraries", lambda name: [("somewhere/vss0", "sqlite3_vss_init")])
     monkeypatch.setattr(ctypes, "CDLL", without_blas)
-    with pytest.raises(ExtensionUnavailable, match=r"libblas.so.3.*apt install libopenblas0 .*dnf install .*brew install"):
+    with pytest.raises(
+        ExtensionUnavailable, match=r"libblas.so.3.*apt install libopenblas0 .*dnf install .*brew install"
+    ):
         backends.prepare_backends(["vss"], "load_extension", sqlite3.dbapi2)
 
 
@@ -621,7 +633,10 @@ def test_without_the_extension_searching_is_a_named_error_and_writing_goes_on(pa
         connection.execute(text("UPDATE v SET vector = :v WHERE id = :id"), {"id": ids[1], "v": data[0].tobytes()})
         assert connection.execute(text("SELECT count(*) FROM v_index_pending")).scalar() == 302
     search = text("SELECT id FROM kv_knn('v_index', :q, 3)")
-    with engine.connect() as connection, pytest.raises(sqlalchemy.exc.OperationalError, match=rf"backends=\[\"{kind}\"\]"):
+    with (
+        engine.connect() as connection,
+        pytest.raises(sqlalchemy.exc.OperationalError, match=rf"backends=\[\"{kind}\"\]"),
+    ):
         connection.execute(search, {"q": data[0].tobytes()})
     with engine.connect() as connection:
         connection.exec_driver_sql("VACUUM")
@@ -743,14 +758,18 @@ def test_being_killed_while_the_index_is_built_changes_nothing(path, kind):
     vault.insert_many(data)
     vault.rebuild_index()
     before = vault.info()
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path), kind], capture_output=True, timeout=100, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path), kind], capture_output=True, timeout=100, check=False
+    )
     assert done.returncode == -9, done.stderr.decode()
     assert vault.info() == before
     assert len(vault.search(data[0], 10)) == 10
     vault.rebuild_index()
     assert vault.info()["index"]["rows"] == 10_000
     # What was left half done is gone.
-    assert len([name for name in tables(path) if name.startswith("v_index_vss") and name.endswith("_data")]) == (kind == "vss")
+    assert len([name for name in tables(path) if name.startswith("v_index_vss") and name.endswith("_data")]) == (
+        kind == "vss"
+    )
 
 
 WRITER = """

@@ -75,7 +75,9 @@ def test_the_vault_contract(bind):
     for operation in (search.delete, search.get_by_id, lambda id: search.update(id, value=1)):
         with pytest.raises(NotFound, match=f"no id {first}"):
             operation(first)
-    assert search.info() == {"table": "search", "dimensions": 3, "metric": "l2", "count": 4}
+    info = search.info()
+    assert (info["table"], info["dimensions"], info["metric"], info["count"]) == ("search", 3, "l2", 4)
+    assert (info["index"]["kind"], info["index"]["in_use"]) == ("auto", None)
     search.clear()
     assert len(search) == 0
 

@@ -18,6 +18,8 @@ from ..kvault import KVault
 from ..lending import translated_errors
 from ..maintenance import maintenance_of
 from ..orm.tables import TableRecord, VaultBase
+from ..vector.recorded import class_by_record
+from ..vectors import VectorKVault
 from .app import Database, app, progress_bar
 
 __all__ = ["backup", "check", "doctor", "optimize", "stats"]
@@ -25,7 +27,7 @@ __all__ = ["backup", "check", "doctor", "optimize", "stats"]
 _OneTable = Annotated[
     str | None,
     typer.Argument(
-        help="The dict's table, or vault_column for the columns; everything in the database if left out.",
+        help="The table of a dict or of vectors, or vault_column for the columns; everything there is if left out.",
         show_default=False,
     ),
 ]
@@ -51,7 +53,7 @@ def stats(
         bool, typer.Option("--json", help="Print a JSON array with an object for each of them.")
     ] = False,
 ) -> None:
-    """Print how many entries dicts have, and elements columns, and sizes in bytes."""
+    """Print how many entries dicts have, elements columns and rows vectors, and sizes in bytes."""
     figures = [_opened(database, name, read_only=True).stats() for name in _checkable(database, table)]
     if as_json:
         typer.echo(json.dumps(figures))
@@ -69,7 +71,7 @@ def check(
     table: _OneTable = None,
     fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired without losing data.")] = False,
 ) -> None:
-    """Look for damage in dicts and columns; the exit code is 1 if there is any that was not repaired."""
+    """Look for damage in dicts, columns and vectors; the exit code is 1 if there is any that was not repaired."""
     healthy = True
     for name in _checkable(database, table):
         # A record that is missing is made by opening; a table is not.
@@ -109,19 +111,26 @@ def backup(
         )
 
 
-def _opened(database: str, name: str, **options: bool) -> KVault | ColumnVault:
+def _opened(database: str, name: str, *, create: bool = True, read_only: bool) -> KVault | ColumnVault | VectorKVault:
     """Open what a table holds."""
-    return ColumnVault(database, **options) if name == _COLUMNS else KVault(database, name, **options)
+    if name == _COLUMNS:
+        return ColumnVault(database, create=create, read_only=read_only)
+    binding = bind_to(database, read_only=True)
+    if name in _names(binding, "vectors"):
+        entity, metric = class_by_record(binding, name)
+        return VectorKVault(database, entity, metric=metric, create=create, read_only=read_only)
+    return KVault(database, name, create=create, read_only=read_only)
 
 
 def _checkable(database: str, table: str | None) -> list[str]:
-    """Return the tables that a command is about: dicts, and that of the columns; there is at least one."""
+    """Return the tables that a command is about: dicts, that of the columns, and vectors; there is at least one."""
     require_exists(database)
     binding = bind_to(database, read_only=True)
-    names = [*_names(binding, "kv"), *_names(binding, "columns")] if table is None else [table]
+    kinds = ("kv", "columns", "vectors")
+    names = [name for kind in kinds for name in _names(binding, kind)] if table is None else [table]
     if not names:
         raise SchemaMismatch(
-            f"there is no dict and no column in {display_name(binding.engine.url)}; name its table if it has one"
+            f"there is no dict, column or vector in {display_name(binding.engine.url)}; name its table if it has one"
         )
     return names
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from ..errors import CorruptValue, SchemaMismatch
 from ..lending import DriverCursor
 from .building import Progress, build
 from .fold import fold
 from .kinds import FOLD, code_of, first_fold, kind_on_sqlite
 from .state import State
 from .statements import index_statements
-from .store import IndexStore, Step
+from .store import Anew, IndexStore, Step
 
 __all__ = ["BlockStore"]
 
@@ -29,17 +29,22 @@ _TABLES = {
 class BlockStore(IndexStore):
     """``<name>_blk``, the blocks, and ``<name>_loc``, which of them each row is in."""
 
+    def tables(self, cursor: DriverCursor) -> Sequence[str]:
+        """Return both."""
+        return [f"{self.index.name}_{suffix}" for suffix in _TABLES]
+
     def create(self, connection: Connection) -> None:
         """Make the tables."""
         quote = connection.dialect.identifier_preparer.quote_identifier
         for suffix, columns in _TABLES.items():
-            connection.execute(text(f"CREATE TABLE IF NOT EXISTS {quote(f'{self.index.name}_{suffix}')} ({columns})"))
+            connection.exec_driver_sql(f"CREATE TABLE {quote(f'{self.index.name}_{suffix}')} ({columns})")
 
-    def drop(self, connection: Connection) -> None:
+    @classmethod
+    def drop(cls, connection: Connection, name: str) -> None:
         """Drop the tables."""
         quote = connection.dialect.identifier_preparer.quote_identifier
         for suffix in _TABLES:
-            connection.execute(text(f"DROP TABLE IF EXISTS {quote(f'{self.index.name}_{suffix}')}"))
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quote(f'{name}_{suffix}')}")
 
     def meta(self) -> dict[str, Any]:
         """Return how entries are made."""
@@ -50,12 +55,21 @@ class BlockStore(IndexStore):
         """Build, if there are rows enough."""
         build(cursor, self.index)
 
-    def steps(self, *, optimizes: bool, progress: Progress | None) -> Iterator[Step]:
+    def steps(self, anew: Anew, *, optimizes: bool, progress: Progress | None) -> Iterator[Step]:
         """Build all blocks."""
-        yield partial(self._build, optimizes=optimizes, progress=progress)
+        yield partial(self._build, anew=anew, optimizes=optimizes, progress=progress)
 
-    def _build(self, cursor: DriverCursor, *, optimizes: bool, progress: Progress | None) -> None:
-        build(cursor, self.index, lists=optimizes or self._has_lists(cursor), progress=progress)
+    def _build(self, cursor: DriverCursor, *, anew: Anew, optimizes: bool, progress: Progress | None) -> None:
+        assert cursor.transaction is not None
+        lists = optimizes or self._has_lists(cursor)
+        anew(cursor.transaction)
+        build(cursor, self.index, lists=lists, progress=progress)
+
+    def check(self, cursor: DriverCursor) -> list[str]:
+        """Check every block and place."""
+        from .check_blocks import check_blocks
+
+        return check_blocks(cursor, self.index)
 
     def due(self, cursor: DriverCursor) -> int | None:
         """Return more for the first time, below which comparing every row is as quick."""
@@ -81,6 +95,10 @@ class BlockStore(IndexStore):
         return facts
 
     def _has_lists(self, cursor: DriverCursor) -> bool:
-        # Read without what may be damaged.
         sql = index_statements(self.index, cursor.dialect)
-        return "centroids" in dict(cursor.all(sql.meta)) and kind_on_sqlite(self.index) in ("ivf", "auto")
+        kind = kind_on_sqlite(self.index)
+        try:
+            return "centroids" in dict(cursor.all(sql.meta)) and kind in ("ivf", "auto")
+        except (CorruptValue, SchemaMismatch):
+            # Of what cannot be read it is not known.
+            return kind == "ivf"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..binding import Binding
@@ -41,13 +42,16 @@ def build_index(binding: Binding, index: VectorIndex, *, optimizes: bool, progre
             f"vector index {index.name!r} of kind {index.kind!r} is built in transactions of its own: not inside "
             "transaction() or snapshot(), nor bound to a Session or Connection. Bind to the engine for it"
         )
+    anew = partial(ddl.renew if store.commits else ddl.restore, index=index)
     try:
-        for step in store.steps(optimizes=optimizes, progress=progress):
+        for step in store.steps(anew, optimizes=optimizes, progress=progress):
             with translated_errors(binding.engine), binding.transaction() as connection:
-                ddl.restore(connection, index)
                 step(ddl.driver_cursor(connection))
     except KohakuVaultError as error:
-        raise store.explain(error) from error
+        explained = store.explain(error)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def describe_index(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import secrets
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
 from ..errors import InvalidArgument
@@ -15,9 +15,9 @@ from ..orm.vector_index import VectorIndex
 from . import pgvector
 from .kinds import kind_on_sqlite
 from .statements import index_statements
-from .stores import store_of
+from .stores import STORES, store_of
 
-__all__ = ["EVENTS", "SATELLITES", "create", "drop"]
+__all__ = ["EVENTS", "SATELLITES", "create", "driver_cursor", "drop", "exists", "renew", "restore"]
 
 SATELLITES = ("meta", "pending")
 EVENTS = ("insert", "update", "delete")
@@ -29,10 +29,10 @@ _TABLES = {
 }
 
 # INSERT OR REPLACE deletes rows without a DELETE trigger, and passes its OR REPLACE on to what the triggers run: so they
-# run nothing that can conflict, and insertion counts as a change too.
+# run nothing that can conflict, and insertion counts as a change too. The key may be changed by any name of the rowid.
 _TRIGGERS = {
     "insert": ("INSERT", ("NEW",)),
-    "update": ("UPDATE OF {key}, {vector}", ("OLD", "NEW")),
+    "update": ("UPDATE OF {key}, rowid, oid, _rowid_, {vector}", ("OLD", "NEW")),
     "delete": ("DELETE", ("OLD",)),
 }
 _NOTE = (
@@ -51,40 +51,48 @@ def create(connection: Connection, index: VectorIndex) -> None:
             "on SQLite, where indexes are not supported"
         )
     store = store_of(index)
-    names = _names(connection, index)
-    for satellite, columns in _TABLES.items():
-        connection.execute(text(f"CREATE TABLE {names[satellite]} ({columns})"))
+    _create_empty(connection, index)
     store.create(connection)
-    create_triggers(connection, index)
-    _write_meta(connection, index)
-    connection.execute(
-        text(f"INSERT INTO {names['pending']} (id) SELECT {names['key']} FROM {names['table']}")  # noqa: S608 (quoted)
-    )
-    store.take_in(driver_cursor(connection))
+    cursor = driver_cursor(connection)
+    cursor.run(index_statements(index, cursor.dialect).note_all)
+    store.take_in(cursor)
+
+
+def exists(connection: Connection, index: VectorIndex) -> bool:
+    """Whether there is an index of that name."""
+    if connection.dialect.name != "sqlite":
+        return pgvector.exists(connection, index)
+    return inspect(connection).has_table(f"{index.name}_meta")
 
 
 def restore(connection: Connection, index: VectorIndex) -> None:
-    """Make the tables and triggers that are missing, and what ``<name>_meta`` says."""
+    """Make the tables and triggers anew, whatever state they are in, and what ``<name>_meta`` says."""
+    drop(connection, index)
+    _create_empty(connection, index)
+    store_of(index).create(connection)
+
+
+def renew(connection: Connection, index: VectorIndex) -> None:
+    """As :func:`restore`, but for the tables of its store: those are left alone."""
+    _drop_own(connection, index)
+    _create_empty(connection, index)
+
+
+def _create_empty(connection: Connection, index: VectorIndex) -> None:
     names = _names(connection, index)
     for satellite, columns in _TABLES.items():
-        connection.execute(text(f"CREATE TABLE IF NOT EXISTS {names[satellite]} ({columns})"))
-    store_of(index).create(connection)
-    for event in EVENTS:
-        connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
-    create_triggers(connection, index)
+        connection.exec_driver_sql(f"CREATE TABLE {names[satellite]} ({columns})")
+    _create_triggers(connection, index)
     _write_meta(connection, index)
 
 
-def create_triggers(connection: Connection, index: VectorIndex) -> None:
+def _create_triggers(connection: Connection, index: VectorIndex) -> None:
     """Make the triggers that note what changes."""
     names = _names(connection, index)
     for name, (event, rows) in _TRIGGERS.items():
         notes = " ".join(_NOTE.format(row=row, **names) for row in rows)
-        connection.execute(
-            text(
-                f"CREATE TRIGGER IF NOT EXISTS {names[name]} AFTER {event.format(**names)} ON {names['table']} "
-                f"BEGIN {notes} END"
-            )
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {names[name]} AFTER {event.format(**names)} ON {names['table']} BEGIN {notes} END"
         )
 
 
@@ -93,12 +101,17 @@ def drop(connection: Connection, index: VectorIndex) -> None:
     if connection.dialect.name != "sqlite":
         pgvector.drop(connection, index)
         return
+    for store in STORES:
+        store.drop(connection, index.name)
+    _drop_own(connection, index)
+
+
+def _drop_own(connection: Connection, index: VectorIndex) -> None:
     names = _names(connection, index)
     for event in EVENTS:
-        connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
-    store_of(index).drop(connection)
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {names[event]}")
     for satellite in SATELLITES:
-        connection.execute(text(f"DROP TABLE IF EXISTS {names[satellite]}"))
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {names[satellite]}")
 
 
 def driver_cursor(connection: Connection) -> DriverCursor:

@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from ..binding.base import savepoint
-from ..errors import CorruptValue, ExtensionUnavailable
+from ..errors import CorruptValue, ExtensionUnavailable, InvalidDatabase, KohakuVaultError, SchemaMismatch
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from .kinds import FOLD
@@ -40,19 +40,34 @@ class FoldCounter:
         # In autocommit a fold would be several transactions.
         if self._left > 0 or not cursor.in_transaction:
             return
+        try:
+            pending, due = self._pending(cursor)
+            if due is None:
+                self._left = sys.maxsize
+                return
+            self._left = FOLD if pending >= due else due - pending
+            if pending >= due:
+                with savepoint(cursor):
+                    self._store.fold(cursor)
+        except (CorruptValue, ExtensionUnavailable, InvalidDatabase, SchemaMismatch) as error:
+            if not cursor.in_transaction:
+                raise
+            # The rows are what matters, and they are well. Searches raise the error.
+            self._left = FOLD
+            warnings.warn(f"{self._describe(error)}: {error}", RuntimeWarning, stacklevel=2)
+
+    def _pending(self, cursor: DriverCursor) -> tuple[int, int | None]:
+        """Return how many rows are pending, and from how many on they are folded; what is more is not counted."""
         due = self._store.due(cursor)
         if due is None:
-            self._left = sys.maxsize
-            return
-        sql = index_statements(self._index, cursor.dialect)
-        ((pending,),) = cursor.all(sql.pending_count, due)
-        if pending < due:
-            self._left = due - pending
-            return
-        self._left = FOLD
-        try:
-            with savepoint(cursor):
-                self._store.fold(cursor)
-        except (CorruptValue, ExtensionUnavailable) as error:
-            # The rows are what matters, and they are well. Searches raise the error.
-            warnings.warn(f"vector index {self._index.name!r}: {error}", RuntimeWarning, stacklevel=2)
+            return 0, None
+        ((pending,),) = cursor.all(index_statements(self._index, cursor.dialect).pending_count, due)
+        return pending, due
+
+    def _describe(self, error: KohakuVaultError) -> str:
+        if isinstance(error, ExtensionUnavailable):
+            return f"vector index {self._index.name!r} stays behind its table while the extension is missing"
+        return (
+            f"vector index {self._index.name!r} is damaged, and stays behind its table until rebuild_index() or "
+            "check(fix=True) mends it"
+        )

@@ -13,7 +13,7 @@ from ..errors import CorruptValue
 from ..lending import DriverCursor
 from .statements import SERIAL_BITS, IndexStatements
 
-__all__ = ["ELEMENTS", "State", "packed_bytes", "unpacked"]
+__all__ = ["ELEMENTS", "VERSION", "State", "packed_bytes", "unpacked"]
 
 VERSION = 1
 
@@ -109,7 +109,8 @@ def packed_bytes(element: str, dimensions: int) -> int:
 
 def unpacked(vectors: list[bytes], element: str, dimensions: int, metric: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return packed vectors as float32, shape ``(n, dimensions)``; for cosine scaled to length 1."""
-    packed = np.frombuffer(b"".join(vectors), ELEMENTS[element]).reshape(len(vectors), -1)
+    packed = np.frombuffer(b"".join(vectors), ELEMENTS[element])
+    packed = packed.reshape(len(vectors), -(-dimensions // 8) if element == "bit" else dimensions)
     if element == "bit":
         packed = np.unpackbits(packed, axis=1)[:, :dimensions]
     numbers = packed.astype(np.float32)

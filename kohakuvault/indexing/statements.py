@@ -68,10 +68,19 @@ class IndexStatements:
     def pending_rows(self) -> Statement:
         """``id, vector`` of pending rows after ``after``, at most ``limit``."""
         joined = self._pending.outerjoin(self._rows, self._key == self._pending.c.id)
-        rows = (
-            select(self._pending.c.id, self._vector).select_from(joined).where(self._pending.c.id > bindparam("after"))
-        )
-        return self._statement(rows.order_by(self._pending.c.id).limit(bindparam("limit")), "after", "limit")
+        rows = select(self._pending.c.id, self._vector).select_from(joined)
+        rows = rows.where(self._pending.c.id > bindparam("after")).order_by(self._pending.c.id)
+        return self._statement(rows.limit(bindparam("limit")), "after", "limit")
+
+    @cached_property
+    def pending_ids(self) -> Statement:
+        """The id of every pending row."""
+        return self._statement(select(self._pending.c.id))
+
+    @cached_property
+    def present(self) -> Statement:
+        """The id of every row that has a vector."""
+        return self._statement(select(self._key).where(self._vector.is_not(None)))
 
     @cached_property
     def settle(self) -> Statement:

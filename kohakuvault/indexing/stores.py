@@ -11,10 +11,12 @@ from .vss import VssStore
 
 __all__ = ["STORES", "store_of"]
 
+STORES: tuple[type[IndexStore], ...] = (BlockStore, VecStore, VssStore)
+
 # Of the kinds that are not blocks of ours.
-STORES: dict[str, type[IndexStore]] = {"vec": VecStore, "vss": VssStore}
+_OF_KIND: dict[str, type[IndexStore]] = {"vec": VecStore, "vss": VssStore}
 
 
 def store_of(index: VectorIndex) -> IndexStore:
     """Return the store of an index on SQLite."""
-    return STORES.get(kind_on_sqlite(index), BlockStore)(index)
+    return _OF_KIND.get(kind_on_sqlite(index), BlockStore)(index)

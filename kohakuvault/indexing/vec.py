@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..statements import Statement
 from .building import BEFORE_ALL, Progress, batches
 from .kinds import FOLD
 from .statements import index_statements
-from .store import IndexStore, Step, comparable, is_whole
+from .store import Anew, IndexStore, Step, comparable, is_whole, missed_rows
 from .virtual import create_virtual, drop_virtual, quoted, require_shadows
 
 __all__ = ["VecStore"]
@@ -36,7 +36,7 @@ _BATCH = 4096
 class VecStore(IndexStore):
     """``<name>_vec``, whose rowids are the keys of the rows."""
 
-    backend = "vec"
+    backend: str = "vec"
 
     def __init__(self, index: VectorIndex) -> None:
         super().__init__(index)
@@ -45,7 +45,7 @@ class VecStore(IndexStore):
         metrics = ("hamming",) if index.element == "bit" else tuple(_METRICS)
         if index.metric not in metrics:
             raise InvalidArgument(
-                f"vector index {index.name!r}: kind 'vec' compares vectors of {index.element} by {', '.join(metrics)}, not "
+                f"vector index {index.name!r}: kind 'vec' compares {index.element} by {', '.join(metrics)}, not "
                 f"by {index.metric!r}; use kind='exact', 'rabitq' or 'auto'"
             )
         if index.dimensions > _MOST_DIMENSIONS:
@@ -61,21 +61,33 @@ class VecStore(IndexStore):
             return f"vec0(embedding bit[{-(-index.dimensions // 8) * 8}])"
         return f"vec0(embedding {self._type}[{index.dimensions}] distance_metric={_METRICS[index.metric]})"
 
+    def tables(self, cursor: DriverCursor) -> Sequence[str]:
+        """Return the table and its shadow tables."""
+        return [self._table + shadow for shadow in ("", *_SHADOWS)]
+
     def create(self, connection: Connection) -> None:
         """Make the table."""
         create_virtual(connection, self._table, self._declaration, self.backend)
 
-    def drop(self, connection: Connection) -> None:
+    @classmethod
+    def drop(cls, connection: Connection, name: str) -> None:
         """Drop the table."""
-        drop_virtual(connection, self._table, _SHADOWS, self.backend)
+        drop_virtual(connection, f"{name}_vec", _SHADOWS, cls.backend)
 
     def take_in(self, cursor: DriverCursor) -> None:
         """Take in every row."""
         self.fold(cursor)
 
-    def steps(self, *, optimizes: bool, progress: Progress | None) -> Iterator[Step]:
+    def steps(self, anew: Anew, *, optimizes: bool, progress: Progress | None) -> Iterator[Step]:
         """Make the table anew, with every row."""
-        yield partial(self._build, progress=progress)
+        yield partial(self._build, anew=anew, progress=progress)
+
+    def check(self, cursor: DriverCursor) -> list[str]:
+        """Check that every row is in the table or pending."""
+        sql = index_statements(self.index, cursor.dialect)
+        cursor.command(f"SELECT rowid FROM {quoted(self._table + '_rowids')}")  # noqa: S608 (quoted)
+        known = {row[0] for row in cursor.cursor.fetchall()}
+        return missed_rows(cursor, sql, self.index, known)
 
     def due(self, cursor: DriverCursor) -> int | None:
         """Return as many as other kinds fold at a time."""
@@ -102,14 +114,12 @@ class VecStore(IndexStore):
         (size,) = cursor.cursor.fetchone()
         return {"in_use": "vec" if rows else None, "rows": rows, "bytes": size or 0}
 
-    def _build(self, cursor: DriverCursor, *, progress: Progress | None) -> None:
+    def _build(self, cursor: DriverCursor, *, anew: Anew, progress: Progress | None) -> None:
         sql = index_statements(self.index, cursor.dialect)
         assert cursor.transaction is not None
-        self.drop(cursor.transaction)
-        self.create(cursor.transaction)
+        anew(cursor.transaction)
         ((total,),) = cursor.all(sql.count)
         done = 0
-        cursor.run(sql.settle_all)
         for rows in batches(cursor, sql):
             self._insert(cursor, [row for row in rows if is_whole(row[1], self.index)])
             damaged = [(row[0],) for row in rows if not is_whole(row[1], self.index)]
@@ -122,7 +132,7 @@ class VecStore(IndexStore):
         if not rows:
             return
         rows, numbers = comparable(rows, self.index)
-        new = bindparam("new")
+        new: Any = bindparam("new")
         value = new if self._value is None else getattr(func, self._value)(new)
         sql = Statement(
             insert(self._rows).values(rowid=bindparam("of"), embedding=value), ("of", "new"), cursor.dialect

@@ -22,7 +22,7 @@ from ..orm.vector_index import VectorIndex
 from ..statements import Statement
 from .building import Progress, batches
 from .statements import IndexStatements, index_statements
-from .store import IndexStore, Step, comparable, is_whole
+from .store import Anew, IndexStore, Step, comparable, is_whole, missed_rows
 from .virtual import create_virtual, drop_virtual, numbered, quoted, require, require_shadows
 
 __all__ = ["VssStore"]
@@ -46,7 +46,7 @@ _END = -1
 class VssStore(IndexStore):
     """``<name>_vss_<n>``, of the snapshot that is named by ``snapshot`` in ``<name>_meta``."""
 
-    backend = "vss"
+    backend: str = "vss"
     commits = True
 
     def __init__(self, index: VectorIndex) -> None:
@@ -70,6 +70,11 @@ class VssStore(IndexStore):
         metric = _METRICS[self.index.metric]
         return f'vss0(embedding({self.index.dimensions}) factory="{self._factory}" metric_type={metric})'
 
+    def tables(self, cursor: DriverCursor) -> Sequence[str]:
+        """Return the snapshot and its shadow tables."""
+        number = dict(cursor.all(index_statements(self.index, cursor.dialect).meta)).get("snapshot")
+        return [] if number is None else [f"{self._prefix}{number}{shadow}" for shadow in ("", *_SHADOWS)]
+
     def create(self, connection: Connection) -> None:
         """Make no table: there is none until a snapshot is built. Checks that FAISS knows the factory."""
         if numbered(connection, self._prefix):
@@ -82,16 +87,18 @@ class VssStore(IndexStore):
                 raise
             raise refused from error
 
-    def drop(self, connection: Connection) -> None:
+    @classmethod
+    def drop(cls, connection: Connection, name: str) -> None:
         """Drop every snapshot."""
-        _drop_snapshots(connection, self._prefix, numbered(connection, self._prefix))
+        prefix = f"{name}_vss_"
+        _drop_snapshots(connection, prefix, numbered(connection, prefix))
 
     def take_in(self, cursor: DriverCursor) -> None:
         """Leave all rows pending: a snapshot is visible after COMMIT only."""
 
-    def steps(self, *, optimizes: bool, progress: Progress | None) -> Iterator[Step]:
+    def steps(self, anew: Anew, *, optimizes: bool, progress: Progress | None) -> Iterator[Step]:
         """Write a snapshot; before that, let FAISS learn from the vectors, if it has to."""
-        writing = _Snapshot(self.index, self._prefix, self._declaration, progress)
+        writing = _Snapshot(self.index, self._prefix, self._declaration, anew, progress)
         yield writing.write
         if writing.is_trained:
             yield writing.write
@@ -111,6 +118,21 @@ class VssStore(IndexStore):
             f"vector index {self.index.name!r}: FAISS refuses factory {self._factory!r} for these vectors: {reason}. "
             "Choose another factory, or build the index when there are more rows; the index is as it was"
         )
+
+    def check(self, cursor: DriverCursor) -> list[str]:
+        """Check that every row is in the snapshot or pending, and the bytes of the snapshot."""
+        sql = index_statements(self.index, cursor.dialect)
+        meta = dict(cursor.all(sql.meta))
+        number = meta.get("snapshot")
+        if number is None:
+            return missed_rows(cursor, sql, self.index, set())
+        name = f"{self._prefix}{number}"
+        cursor.command(f"SELECT kv_crc32c(idx) FROM {quoted(name + '_index')}")  # noqa: S608 (quoted)
+        if cursor.cursor.fetchone() != (meta.get("checksum"),):
+            return [f"snapshot {name!r} of a vector index is damaged"]
+        cursor.command(f"SELECT rowid FROM {quoted(name + '_data')}")  # noqa: S608 (quoted)
+        known = {row[0] for row in cursor.cursor.fetchall()}
+        return missed_rows(cursor, sql, self.index, known)
 
     def due(self, cursor: DriverCursor) -> int | None:
         """Return that nothing is folded."""
@@ -139,10 +161,13 @@ class VssStore(IndexStore):
 class _Snapshot:
     """A snapshot that is being written."""
 
-    def __init__(self, index: VectorIndex, prefix: str, declaration: str, progress: Progress | None) -> None:
+    def __init__(
+        self, index: VectorIndex, prefix: str, declaration: str, anew: Anew, progress: Progress | None
+    ) -> None:
         self._index = index
         self._prefix = prefix
         self._declaration = declaration
+        self._anew = anew
         self._progress = progress
         self._number: int | None = None
         self.is_trained = False
@@ -162,23 +187,19 @@ class _Snapshot:
         if self._number is None:
             self._number = max(numbered(connection, self._prefix), default=0) + 1
             create_virtual(connection, self._name, self._declaration, "vss")
-        left_out, done = self._insert_all(cursor, sql)
+        left_out, inserted = self._insert_all(cursor, sql)
         if left_out is None:
             self._train(cursor, sql)
             return
         # From here on no progress is told: whoever searches in this transaction must not find a table that is not
         # visible yet, as FAISS ends the process when it searches in an empty one.
-        cursor.run(sql.settle_all)
+        self._anew(connection)
         cursor.many(sql.note, ((id,) for id in left_out))
-        keeps = self._number if done else None
-        if keeps is None:
-            cursor.run(sql.forget_meta, "snapshot")
-        else:
-            cursor.run(sql.set_meta, "snapshot", keeps)
-        cursor.run(sql.set_meta, "stamp", secrets.randbits(63))
-        cursor.run(sql.forget_meta, "checksum")
+        last = self._number
+        if inserted:
+            cursor.run(sql.set_meta, "snapshot", self._number)
+            last -= 1
         # Those behind are another process's, which is at it too.
-        last = self._number - (keeps is not None)
         _drop_snapshots(connection, self._prefix, [each for each in numbered(connection, self._prefix) if each <= last])
 
     def seal(self, cursor: DriverCursor) -> None:

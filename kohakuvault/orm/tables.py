@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 # SQLite gives rowids, and with them its fast path, only to INTEGER PRIMARY KEY.
+# Names and values.
+Options = tuple[tuple[str, Any], ...]
+
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 _Text = String().with_variant(String(collation="C"), "postgresql")
 
@@ -87,10 +90,12 @@ class KVTable:
 class VectorTable:
     """Mixin: vectors with a value each. ``__dimensions__`` is their length. Any other columns are metadata.
 
+    ``__vector_type__`` is the type of their elements: ``"f32"``, ``"f16"``, ``"i8"`` or ``"bit"``.
     ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
     """
 
     __dimensions__: int
+    __vector_type__ = "f32"
     __pickle__ = False
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
@@ -98,7 +103,7 @@ class VectorTable:
     @declared_attr
     def vector(cls) -> Mapped[np.ndarray[Any, Any]]:
         """Declare the vector, of ``__dimensions__`` elements."""
-        return mapped_column(Vector(cls.__dimensions__), nullable=False)
+        return mapped_column(Vector(cls.__dimensions__, cls.__vector_type__), nullable=False)
 
     @declared_attr
     def value(cls) -> Mapped[Any]:
@@ -212,30 +217,37 @@ def _kv_class(name: str, pickle: bool) -> type[KVTable]:
 def vector_class(
     name: str,
     dimensions: int,
+    vector_type: str = "f32",
     *,
     pickle: bool = False,
     metadata: tuple[MetadataColumn, ...] = (),
-    index: tuple[str, str, tuple[tuple[str, Any], ...]] | None = None,
+    index: tuple[str, str, Options] | None = None,
 ) -> type[VectorTable]:
     """Return the mapped class of the vectors stored in table ``name``; the same class for the same arguments.
 
     ``index`` is kind, metric and options of its vector index, which is named ``<name>_index``.
     """
-    return _vector_class(name, dimensions, pickle, metadata, index)
+    return _vector_class(name, dimensions, vector_type, pickle, metadata, index)
 
 
 @cache
 def _vector_class(
-    name: str, dimensions: int, pickle: bool, metadata: tuple[MetadataColumn, ...], index: tuple[str, str, tuple[tuple[str, Any], ...]] | None
+    name: str,
+    dimensions: int,
+    vector_type: str,
+    pickle: bool,
+    metadata: tuple[MetadataColumn, ...],
+    index: tuple[str, str, Options] | None,
 ) -> type[VectorTable]:
-    extra: dict[str, Any] = {
+    said: dict[str, Any] = {"__dimensions__": dimensions, "__vector_type__": vector_type, "__pickle__": pickle}
+    if index is not None:
+        kind, metric, options = index
+        said["__table_args__"] = (VectorIndex(f"{name}_index", "vector", metric=metric, kind=kind, **dict(options)),)
+    extra = {
         column.name: mapped_column(column.name, column.type, nullable=True, index=column.index, sort_order=1)
         for column in metadata
     }
-    if index is not None:
-        kind, metric, options = index
-        extra["__table_args__"] = (VectorIndex(f"{name}_index", "vector", metric=metric, kind=kind, **dict(options)),)
-    return _mapped(name, VectorTable, {"__dimensions__": dimensions, "__pickle__": pickle, **extra})
+    return _mapped(name, VectorTable, {**said, **extra})
 
 
 def table_of(entity: type[Any]) -> Table:

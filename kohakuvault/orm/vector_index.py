@@ -18,7 +18,7 @@ __all__ = ["KINDS", "VectorIndex", "indexes_of"]
 # What each is on the other database is in docs/vectors.md.
 KINDS = ("auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivfflat")
 
-OPTIONS = ("lists", "probes", "m", "ef_construction", "factory")
+OPTIONS = ("lists", "probes", "m", "ef_construction", "ef_search", "factory")
 
 _indexes: weakref.WeakKeyDictionary[Table, list[VectorIndex]] = weakref.WeakKeyDictionary()
 
@@ -48,9 +48,8 @@ class VectorIndex(SchemaItem):
         ``"auto"`` chooses by size; ``"exact"``, ``"rabitq"``, ``"ivf"``, ``"vss"``, ``"vec"``, and pgvector's ``"hnsw"`` and
         ``"ivfflat"``; see ``docs/vectors.md``.
     **options
-        ``lists`` and ``probes`` of inverted lists, ``m`` and ``ef_construction`` of graphs on PostgreSQL, positive ints;
-        ``factory`` of the kind vss, a string of FAISS. Those that the kind does not need on a database are not used
-        there.
+        ``lists`` and ``probes`` of inverted lists, ``m``, ``ef_construction`` and ``ef_search`` of graphs on PostgreSQL,
+        positive ints; ``factory`` of the kind vss, a string of FAISS. What an index does not have is not used.
 
     Examples
     --------
@@ -88,6 +87,9 @@ class VectorIndex(SchemaItem):
     def _set_parent(self, parent: Any, **kw: Any) -> None:
         self.table = parent
         _indexes.setdefault(parent, []).append(self)
+        from ..indexing.following import follow
+
+        follow()
         event.listen(parent, "after_create", self._with_table("create"))
         event.listen(parent, "before_drop", self._with_table("drop"))
 
@@ -135,11 +137,15 @@ class VectorIndex(SchemaItem):
             )
         return dimensions
 
-    def create(self, connection: Connection) -> None:
-        """Make the index of a table that exists, and put what is in the table into it."""
-        from ..indexing.ddl import create
+    def create(self, connection: Connection, checkfirst: bool = False) -> None:
+        """Make the index of a table that exists, and put what is in the table into it.
 
-        create(connection, self)
+        With ``checkfirst`` nothing is done if there is an index of that name.
+        """
+        from ..indexing.ddl import create, exists
+
+        if not (checkfirst and exists(connection, self)):
+            create(connection, self)
 
     def drop(self, connection: Connection) -> None:
         """Drop the index; the table stays as it is."""

@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgument, UnsupportedType
-from ..orm.nearest import query_vector
 
-__all__ = ["Vectors", "as_count", "as_id", "as_ids", "as_radius", "as_values", "as_vectors"]
-
-# Checked: an array of shape (n, dimensions), or n arrays.
-Vectors = np.ndarray[Any, np.dtype[np.float32]] | list[Any]
+__all__ = ["as_count", "as_id", "as_ids", "as_radius", "as_values"]
 
 
 def as_id(id: Any) -> int:
@@ -65,47 +61,6 @@ def as_values(values: Iterable[Any] | None, count: int) -> list[Any]:
     if len(given) != count:
         raise InvalidArgument(f"{count} vectors need as many values, not {len(given)}")
     return given
-
-
-def as_vectors(vectors: Any, dimensions: int, type_: Any, metric: str, what: str = "vector") -> Vectors:
-    """Return ``vectors`` as an array of float32, or as a list of arrays; raise if one of them cannot be stored.
-
-    Parameters
-    ----------
-    vectors
-        An array of shape ``(n, dimensions)``, or an iterable of ``n`` vectors.
-    type_
-        The type of the column they are for.
-    metric
-        What they are to be compared by.
-    what
-        What one of them is called in errors.
-    """
-    if not isinstance(vectors, np.ndarray) or vectors.dtype.kind == "O":
-        if isinstance(vectors, (str, bytes)) or not isinstance(vectors, Iterable):
-            raise UnsupportedType(
-                f"{what}s are an array of shape (n, {dimensions}) or a sequence of vectors, not {_shown(vectors)}"
-            )
-        return [_checked(vector, type_, metric, what, number) for number, vector in enumerate(vectors)]
-    if vectors.ndim != 2 or vectors.shape[1] != dimensions:
-        raise InvalidArgument(f"{what}s is an array of shape (n, {dimensions}), not {vectors.shape}")
-    if vectors.dtype.kind not in "fiu":
-        raise UnsupportedType(f"{what}s is an array of numbers, not of dtype {vectors.dtype}")
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(vectors, dtype="<f4")
-    bad = ~np.isfinite(rows).all(axis=1)
-    if bad.any():
-        raise InvalidArgument(f"{what} {int(bad.argmax())} has NaN, infinity or a number beyond float32")
-    if metric == "cosine" and (zero := ~rows.any(axis=1)).any():
-        raise InvalidArgument(f"{what} {int(zero.argmax())} is zero, which has no direction to compare by cosine")
-    return rows
-
-
-def _checked(vector: Any, type_: Any, metric: str, what: str, number: int) -> Any:
-    try:
-        return query_vector(vector, type_, metric, what=what)
-    except (InvalidArgument, UnsupportedType) as error:
-        raise type(error)(f"{what} {number}: {error}") from error
 
 
 def _shown(given: Any) -> str:

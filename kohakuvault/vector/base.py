@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table
+from sqlalchemy.engine import Connection
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from ..binding import Bind, Binding
@@ -15,10 +16,11 @@ from ..indexing.fold_counter import FoldCounter
 from ..indexing.made import as_made
 from ..lending import DriverCursor
 from ..orm.tables import VectorTable, table_of, vector_class
-from ..orm.vector_index import indexes_of
+from ..orm.types import Vector
+from ..orm.vector_index import VectorIndex, indexes_of
 from ..schema import entity_of, open_tables
 from .metadata import Declaration, declared_columns
-from .options import VECTOR_TYPES, as_options, check_dimensions, check_index, chosen_metric, refuse_unknown
+from .options import as_options, check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
 from .statements import vector_statements
 
 __all__ = ["VectorBase", "corrupt_row"]
@@ -44,11 +46,11 @@ class VectorBase(Container):
         **unknown: Any,
     ) -> None:
         refuse_unknown(unknown)
+        self._given = (table, dimensions, metric, vector_type)
         check_dimensions(dimensions)
-        if vector_type not in VECTOR_TYPES:
-            raise InvalidArgument(f"vector_type is one of {', '.join(VECTOR_TYPES)}, not {vector_type!r:.60}")
-        self.metric = chosen_metric(metric, vector_type)
+        check_vector_type(vector_type)
         index = check_index(index)
+        options = as_options(index_options)
         columns = declared_columns(metadata)
         self.entity: type[VectorTable] = entity_of(
             table,
@@ -56,22 +58,31 @@ class VectorBase(Container):
             lambda name: vector_class(
                 name,
                 dimensions,
+                vector_type,
                 pickle=pickle,
                 metadata=columns,
-                index=None if index is None else (index, self.metric, as_options(index_options)),
+                index=None if index is None else (index, chosen_metric(metric, vector_type), options),
             ),
         )
         is_own = not isinstance(table, str)
-        if is_own and index_options:
+        if is_own and options:
             raise InvalidArgument(f"index_options are given, and the index of {self.entity.__name__} has its own")
         if is_own and columns:
             raise InvalidArgument(f"metadata is given, and the columns of {self.entity.__name__} are: leave it out")
-        self.dimensions = _dimensions_of(self.entity, dimensions) if is_own else dimensions
+        if is_own:
+            dimensions, vector_type = _own(self.entity, dimensions, vector_type)
+        self.dimensions = dimensions
         self.vector_type = vector_type
+        self.metric = chosen_metric(metric, vector_type)
         self._index = next((each for each in indexes_of(table_of(self.entity)) if each.column.key == "vector"), None)
         self.index = None if self._index is None else self._index.kind
-        self._given = (table, dimensions, metric, vector_type)
-        self._options = {"index": index, "index_options": index_options, "metadata": list(columns), "create": create, "pickle": pickle}
+        self._options = {
+            "index": index,
+            "index_options": dict(options),
+            "metadata": list(columns),
+            "create": create,
+            "pickle": pickle,
+        }
         self._read_only = read_only
         self._create = create and not read_only
         super().__init__(bind, read_only=read_only)
@@ -88,7 +99,7 @@ class VectorBase(Container):
             "vector_type": self.vector_type,
         }
         if not is_own:
-            self._record["metadata"] = {column.name: column.type.compile(binding.dialect) for column in columns}
+            self._record["metadata"] = {column.name: str(column.type.compile(binding.dialect)) for column in columns}
             # "auto" takes the index that is there.
             if index != "auto":
                 self._record["index"] = index
@@ -98,7 +109,7 @@ class VectorBase(Container):
             self._require_backend(binding)
         self._open(binding)
         if self._index is not None:
-            self._take_index(binding)
+            self._take_index(binding, self._index)
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {**self._options, "read_only": self._read_only}
@@ -115,19 +126,41 @@ class VectorBase(Container):
         """The table's columns, for conditions: ``vault.c.lang == "en"``."""
         return table_of(self.entity).c
 
+    @property
+    def _vector_column(self) -> Vector:
+        type_ = table_of(self.entity).c.vector.type
+        assert isinstance(type_, Vector)
+        return type_
+
     def _tables(self) -> Sequence[Table]:
         return [table_of(self.entity)]
 
     def _open(self, binding: Binding) -> None:
-        made_with = {"index": self.index, **self._record}
-        open_tables(binding, self._tables(), "vectors", self._record, create=self._create, made_with=made_with)
+        open_tables(
+            binding,
+            self._tables(),
+            "vectors",
+            self._record,
+            create=self._create,
+            made_with=self._made_with,
+            make_rest=self._make_index,
+        )
 
-    def _take_index(self, binding: Binding) -> None:
+    def _make_index(self, connection: Connection) -> None:
+        """Make the index of a table that was there before."""
+        if self._index is not None:
+            self._index.create(connection, checkfirst=True)
+
+    @property
+    def _made_with(self) -> dict[str, Any]:
+        """What the record of a new table says."""
+        return {"index": self.index, **self._record}
+
+    def _take_index(self, binding: Binding, index: VectorIndex) -> None:
         """Keep up the index that there is: ``"auto"`` may have found any."""
-        assert self._index is not None
         with binding.reading() as cursor:
-            made = as_made(cursor, self._index)
-        if made is not self._index:
+            made = as_made(cursor, index)
+        if made is not index:
             self._index, self.index, self._folding = made, made.kind, FoldCounter(made)
             self._require_backend(binding)
 
@@ -149,14 +182,21 @@ def corrupt_row(id: Any, error: CorruptValue) -> CorruptValue:
     return CorruptValue(f"id {id!r}: {error}. check() finds all such rows; update() or delete() it")
 
 
-def _dimensions_of(entity: type[VectorTable], given: int) -> int:
-    dimensions = getattr(table_of(entity).c.vector.type, "dimensions", None)
-    # 768 is what was not given.
-    if dimensions is None or given == dimensions:
-        return given
-    if given != 768:
-        raise InvalidArgument(f"dimensions={given} is given, and {entity.__name__} has {dimensions}: leave it out")
-    return int(dimensions)
+def _own(entity: type[VectorTable], dimensions: int, vector_type: str) -> tuple[int, str]:
+    """Return the dimensions and the type of elements that a class of the user's own has."""
+    own = table_of(entity).c.vector.type
+    if not isinstance(own, Vector) or own.dimensions is None:
+        raise InvalidArgument(f"{entity.__name__}.vector is {own!r}, and has to be a Vector of so many dimensions")
+    # The defaults are what was not given.
+    if dimensions not in (768, own.dimensions):
+        raise InvalidArgument(
+            f"dimensions={dimensions} is given, and {entity.__name__} has {own.dimensions}: leave it out"
+        )
+    if vector_type not in ("f32", own.elem):
+        raise InvalidArgument(
+            f"vector_type={vector_type!r} is given, and {entity.__name__} has {own.elem!r}: leave it out"
+        )
+    return own.dimensions, own.elem
 
 
 def _reopen(vault: type[VectorBase], address: str, given: tuple[Any, ...], options: dict[str, Any]) -> VectorBase:

@@ -11,7 +11,10 @@ from sqlalchemy import Table
 
 from ..binding import Binding
 from ..errors import CorruptValue, KohakuVaultError
+from ..indexing.care import build_index
+from ..indexing.check import check_index
 from ..maintenance.base import Problem
+from ..orm.vector_index import VectorIndex
 from ..row_scan import RowScan, RowStatements
 from ..table_check import TableCheck, is_refused_pickle
 from .statements import VectorStatements
@@ -27,27 +30,52 @@ class VectorCheck(TableCheck):
     binding, table, sql
         Where, what, and the statements on it.
     record
-        The options that the table was made with.
+        What the record of the table has to say.
+    made_with
+        What a record that is written anew says.
+    index
+        The vector index, if there is one.
     fix
         Repair what can be.
     """
 
     def __init__(
-        self, binding: Binding, table: Table, sql: VectorStatements, record: dict[str, Any], *, fix: bool
+        self,
+        binding: Binding,
+        table: Table,
+        sql: VectorStatements,
+        record: dict[str, Any],
+        made_with: dict[str, Any],
+        index: VectorIndex | None,
+        *,
+        fix: bool,
     ) -> None:
         super().__init__(binding, fix=fix)
         self._table = table
         self._sql = sql
-        self._options = record
+        self._record = record
+        self._made_with = made_with
+        self._index = index
 
     def _steps(self) -> Sequence[Callable[[], None]]:
         # Whoever adds tables to those of vectors adds a step for them here.
         return (
-            partial(self._check_record, self._table.name, "vectors", self._options),
+            partial(self._check_record, self._table.name, "vectors", self._record, self._made_with),
             partial(self._check_indexes, self._table),
             partial(self._check_damage, self._table),
             self._rows,
+            self._vector_index,
         )
+
+    def _vector_index(self) -> None:
+        if self._index is None:
+            return
+        with self._binding.reading() as cursor:
+            problems = check_index(cursor, self._index)
+        if problems and self._fix:
+            build_index(self._binding, self._index, optimizes=False)
+        for what in problems:
+            self._found(what, fixed=self._fix)
 
     def _rows(self) -> None:
         columns, database = self._table.c, self._database
@@ -85,7 +113,7 @@ class VectorCheck(TableCheck):
             return
         if vector.dtype.kind == "f" and not np.isfinite(vector).all():
             self._found_in(id, "the vector has NaN or infinity")
-        elif self._options["metric"] == "cosine" and not vector.any():
+        elif self._record["metric"] == "cosine" and not vector.any():
             self._found_in(id, "the vector is zero, which has no direction to compare by cosine")
 
     def _found_in(self, id: int, what: str) -> None:

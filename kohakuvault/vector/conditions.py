@@ -3,40 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Table, and_, bindparam, false, literal, select, tuple_
-from sqlalchemy.sql.elements import ClauseList
+from sqlalchemy.sql.elements import ClauseList, TextClause
 from sqlalchemy.sql.sqltypes import TupleType
-from sqlalchemy.sql.visitors import replacement_traverse
+from sqlalchemy.sql.visitors import iterate, replacement_traverse
 
 from ..errors import InvalidArgument, UnsupportedType
 from .metadata import MetadataValues
 
 __all__ = ["Condition", "Where", "condition_of"]
 
-Where = ColumnElement[bool] | Mapping[str, Any] | None
+Where = ColumnElement[bool] | TextClause | Mapping[str, Any] | None
 
 
-@dataclass(frozen=True)
 class Condition:
-    """A condition whose values are all bound parameters of one statement.
+    """A condition, apart from the values in it.
 
     Attributes
     ----------
-    element
-        The condition, in which every parameter has a name of its own.
-    names, values
-        Of the parameters.
+    values
+        Of the parameters of :meth:`bound`.
     key
         Equal for conditions that differ in values only; None if that cannot be told.
     """
 
-    element: ColumnElement[bool]
-    names: Sequence[str]
-    values: Sequence[Any]
-    key: Any
+    def __init__(self, where: ColumnElement[bool] | TextClause) -> None:
+        self._where = where
+        cache_key = where._generate_cache_key()
+        self._parameters: Sequence[BindParameter[Any]] = (
+            [element for element in iterate(where) if isinstance(element, BindParameter)]
+            if cache_key is None
+            else cache_key.bindparams
+        )
+        values: list[Any] = []
+        # How many parameters each becomes.
+        counts = []
+        for parameter in self._parameters:
+            some = _values_of(parameter)
+            counts.append(len(some))
+            values += some
+        self.values: Sequence[Any] = values
+        self.key = None if cache_key is None else (cache_key.key, tuple(counts))
+
+    def bound(self) -> tuple[ColumnElement[bool], list[str]]:
+        """Return the condition with a named parameter for each value, none of which is a list, and their names."""
+        names: list[str] = []
+
+        def parameter(type_: Any) -> BindParameter[Any]:
+            names.append(f"where_{len(names) + 1}")
+            return bindparam(names[-1], type_=type_)
+
+        replaced = {id(given): _parameters_for(given, parameter) for given in self._parameters}
+        element: Any = replacement_traverse(self._where, {}, lambda element, **options: replaced.get(id(element)))
+        return element, names
 
 
 def condition_of(where: Any, table: Table, metadata: MetadataValues) -> Condition | None:
@@ -47,12 +68,12 @@ def condition_of(where: Any, table: Table, metadata: MetadataValues) -> Conditio
         where = and_(True, *(_equals(table, metadata, name, value) for name, value in where.items()))
     elif hasattr(where, "__clause_element__"):
         where = where.__clause_element__()  # a hybrid, or an attribute of type Boolean
-    if not isinstance(where, ColumnElement):
+    if not isinstance(where, (ColumnElement, TextClause)):
         raise UnsupportedType(
             "where is a condition such as vault.c.lang == 'en', or a dict such as {'lang': 'en'}, not "
             f"{where!r:.60} of type {type(where).__name__}"
         )
-    return _bound(where)
+    return Condition(where)
 
 
 def _equals(table: Table, metadata: MetadataValues, name: Any, value: Any) -> ColumnElement[bool]:
@@ -66,31 +87,22 @@ def _equals(table: Table, metadata: MetadataValues, name: Any, value: Any) -> Co
     return equal
 
 
-def _bound(where: ColumnElement[bool]) -> Condition:
-    values: list[Any] = []
+def _values_of(parameter: BindParameter[Any]) -> list[Any]:
+    if parameter.required:
+        raise InvalidArgument(f"the parameter {parameter.key!r} of where= has no value")
+    if not parameter.expanding:
+        return [parameter.effective_value]
+    members = list(parameter.effective_value or ())
+    return [value for member in members for value in member] if isinstance(parameter.type, TupleType) else members
 
-    def parameter(value: Any, type_: Any) -> BindParameter[Any]:
-        values.append(value)
-        return bindparam(f"where_{len(values)}", type_=type_)
 
-    def replace(element: Any, **options: Any) -> Any:
-        if not isinstance(element, BindParameter):
-            return None
-        if element.required:
-            raise InvalidArgument(f"the parameter {element.key!r} of where= has no value")
-        if not element.expanding:
-            return parameter(element.effective_value, element.type)
-        members = list(element.effective_value or ())
-        if not members:
-            return select(literal(1)).where(false()).scalar_subquery()
-        if isinstance(element.type, TupleType):
-            types = element.type.types
-            return ClauseList(
-                *(tuple_(*(parameter(v, t) for v, t in zip(m, types, strict=True))) for m in members)
-            ).self_group()
-        return ClauseList(*(parameter(member, element.type) for member in members)).self_group()
-
-    element: ColumnElement[bool] = replacement_traverse(where, {}, replace)
-    key = element._generate_cache_key()
-    names = [f"where_{number + 1}" for number in range(len(values))]
-    return Condition(element, names, values, key and key.key)
+def _parameters_for(given: BindParameter[Any], parameter: Any) -> Any:
+    """Return what stands for a parameter, by those that ``parameter`` makes: one, or one for each member of a list."""
+    if not given.expanding:
+        return parameter(given.type)
+    count = len(given.effective_value or ())
+    if not count:
+        return select(literal(1)).where(false()).scalar_subquery()
+    if isinstance(given.type, TupleType):
+        return ClauseList(*(tuple_(*map(parameter, given.type.types)) for _ in range(count))).self_group()
+    return ClauseList(*(parameter(given.type) for _ in range(count))).self_group()

@@ -11,13 +11,12 @@ from ..auto_pack import AutoPack, as_bytes
 from ..errors import CorruptValue
 from ..lending import DriverCursor
 from ..orm.nearest import query_vector
-from ..orm.tables import table_of
 from .arguments import as_id
 from .base import VectorBase, corrupt_row
 
 __all__ = ["VectorEntries"]
 
-Vector = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 _NOT_GIVEN: Any = ...
 
@@ -101,12 +100,12 @@ class VectorEntries(AutoPack, VectorBase):
     def _row(self, vector: Any, value: Any) -> tuple[Any, Any]:
         return self._vector(vector), value if self._takes_any else as_bytes(value)
 
-    def _vector(self, vector: Any) -> Vector:
-        return query_vector(vector, table_of(self.entity).c.vector.type, self.metric, what="vector")
+    def _vector(self, vector: Any) -> Array:
+        return query_vector(vector, self._vector_column, self.metric, what="vector")
 
     # -- reading -------------------------------------------------------------------------------
 
-    def get_by_id(self, id: int) -> tuple[Vector, Any]:
+    def get_by_id(self, id: int) -> tuple[Array, Any]:
         """Return ``(vector, value)`` of a row; :class:`NotFound` if there is none."""
         row = self.binding.one(self._sql.row, as_id(id))
         if row is None:
@@ -115,10 +114,12 @@ class VectorEntries(AutoPack, VectorBase):
 
     def get_metadata(self, id: int) -> dict[str, Any]:
         """Return the metadata of a row, by the names of the columns; :class:`NotFound` if there is none."""
-        row = self.binding.one(self._sql.metadata_of, as_id(id))
-        if row is None:
-            raise self._missing(id)
-        return self._sql.metadata.read(row[1:])
+        id = as_id(id)
+        with self.binding.reading() as cursor:
+            row = cursor.one(self._sql.metadata_of, id)
+            if row is None:
+                raise self._missing(id)
+            return self._sql.metadata.read(row[1:], cursor.types[1:])
 
     def exists(self, id: int) -> bool:
         """Whether there is a row of that id."""
@@ -137,7 +138,7 @@ class VectorEntries(AutoPack, VectorBase):
         """Return how many rows there are."""
         return len(self)
 
-    def _unpack(self, id: Any, vector: Any, value: Any) -> tuple[Vector, Any]:
+    def _unpack(self, id: Any, vector: Any, value: Any) -> tuple[Array, Any]:
         try:
             return self._sql.vector(vector), self._sql.unpack(value)
         except CorruptValue as error:

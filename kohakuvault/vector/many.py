@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from .._native import pack_keys, pack_rows
 from ..auto_pack import as_bytes
 from ..errors import InvalidArgument
 from ..lending import DriverCursor
-from ..orm.tables import table_of
 from ..statements import Statement, filled_up
-from .arguments import Vectors, as_ids, as_values, as_vectors
+from .arguments import as_ids, as_values
 from .entries import VectorEntries
+from .packed_vectors import PackedVectors, pack_vectors
 
 __all__ = ["VectorMany"]
 
 # Bytes of a buffer: what is smaller costs more statements, what is larger leaves the processor's cache.
 _ROWS = 1 << 18
 _KEYS = 1 << 16
-
-# Vectors that are made into bytes at a time.
-_PAGE = 1000
 
 Metadata = Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any] | None]
 
@@ -39,7 +34,8 @@ class VectorMany(VectorEntries):
         Parameters
         ----------
         vectors
-            An array of shape ``(n, dimensions)`` and any dtype of real numbers, or an iterable of ``n`` vectors.
+            An array of shape ``(n, dimensions)`` and any dtype of real numbers, or an iterable of ``n`` vectors. Bits
+            may also be packed: an array of uint8, shape ``(n, ceil(dimensions / 8))``.
         values
             ``n`` values; None gives every vector the value ``None``.
         metadata
@@ -58,7 +54,7 @@ class VectorMany(VectorEntries):
     def _insert(
         self,
         cursor: DriverCursor,
-        vectors: Vectors,
+        vectors: PackedVectors,
         values: Sequence[Any],
         names: tuple[str, ...],
         extra: Sequence[Sequence[Any]],
@@ -72,7 +68,7 @@ class VectorMany(VectorEntries):
         if names or not (sql.takes_rows and cursor.has_rows and isinstance(reserved, range)):
             self._run_many(cursor, sql.insert_as(names), ids, vectors, values, extra)
             return ids
-        pairs = zip(_as_bytes(vectors), values, strict=True)
+        pairs = zip(vectors, values, strict=True)
         first = ids[0]
         left = len(ids)
         while left:
@@ -134,8 +130,8 @@ class VectorMany(VectorEntries):
         with self.binding.writing() as cursor:
             self._changed(cursor, cursor.run(self._sql.clear))
 
-    def _vectors(self, vectors: Any) -> Vectors:
-        return as_vectors(vectors, self.dimensions, table_of(self.entity).c.vector.type, self.metric)
+    def _vectors(self, vectors: Any) -> PackedVectors:
+        return pack_vectors(vectors, self._vector_column, self.metric)
 
     def _values(self, values: Iterable[Any] | None, count: int) -> list[Any]:
         given = as_values(values, count)
@@ -146,24 +142,12 @@ class VectorMany(VectorEntries):
         cursor: DriverCursor,
         statement: Statement,
         ids: Sequence[int],
-        vectors: Vectors,
+        vectors: PackedVectors,
         values: Sequence[Any],
         extra: Sequence[Sequence[Any]],
     ) -> None:
         rows = zip(ids, vectors, values, extra, strict=True)
         cursor.many(statement, ((id, vector, value, *more) for id, vector, value, more in rows))
-
-
-def _as_bytes(vectors: Vectors) -> Iterator[bytes]:
-    if not isinstance(vectors, np.ndarray):
-        for vector in vectors:
-            yield vector.tobytes()
-        return
-    size = vectors.itemsize * vectors.shape[1]
-    for start in range(0, len(vectors), _PAGE):
-        data = vectors[start : start + _PAGE].tobytes()
-        for place in range(0, len(data), size):
-            yield data[place : place + size]
 
 
 def _buffers(ids: Sequence[int]) -> Iterator[bytes]:

@@ -45,7 +45,7 @@ def declared_columns(declaration: Any) -> tuple[MetadataColumn, ...]:
     if declaration is None:
         return ()
     if isinstance(declaration, Mapping):
-        columns = [MetadataColumn(name, _type(name, type_)) for name, type_ in declaration.items()]
+        columns = [MetadataColumn(_name(name), _type(name, type_)) for name, type_ in declaration.items()]
     elif isinstance(declaration, Iterable) and not isinstance(declaration, (str, bytes)):
         columns = [_of_column(column) for column in declaration]
     else:
@@ -55,11 +55,18 @@ def declared_columns(declaration: Any) -> tuple[MetadataColumn, ...]:
         name = check_name(column.name, "metadata column")
         if len(name.encode()) > _LONGEST_NAME:
             raise InvalidArgument(f"a name of {len(name.encode())} bytes given; a column's has at most {_LONGEST_NAME}")
+        if name.startswith("__"):
+            raise InvalidArgument(f"{name!r} cannot name a metadata column: names that begin with __ are Python's")
         if name.lower() in taken:
             why = "a vault has it already" if name.lower() in _RESERVED else "there is another of that name"
             raise InvalidArgument(f"{name!r} cannot name a metadata column: {why}; names differ by more than case")
         taken.add(name.lower())
     return tuple(columns)
+
+
+def _name(name: Any) -> str:
+    # A name that SQLAlchemy keeps is of a class of its own, which nothing else is to keep.
+    return str(name) if isinstance(name, str) else check_name(name, "metadata column")
 
 
 def _type(name: Any, type_: Any) -> TypeEngine[Any]:
@@ -94,7 +101,7 @@ def _of_column(column: Any) -> MetadataColumn:
             f"metadata column {column.name!r} has {', '.join(more)}; here a column has a name, a type and index=True. "
             "For more give table= a class of your own, mapped from kohakuvault.orm.tables.VectorTable"
         )
-    return MetadataColumn(column.name, column.type, bool(column.index))
+    return MetadataColumn(str(column.name), column.type, bool(column.index))
 
 
 def _no_declaration(given: Any) -> UnsupportedType:
@@ -116,9 +123,10 @@ class MetadataValues:
     def __init__(self, table: Table, dialect: Dialect) -> None:
         self.columns: tuple[str, ...] = tuple(key for key in table.c.keys() if key not in _OWN)  # noqa: SIM118 (keys)
         self._checks: dict[str, Check] = {key: check_of(table.c[key], dialect) for key in self.columns}
-        self._readers: list[tuple[str, Callable[[Any], Any] | None]] = [
-            (key, table.c[key].type.dialect_impl(dialect).result_processor(dialect, None)) for key in self.columns
-        ]
+        self._types = [table.c[key].type.dialect_impl(dialect) for key in self.columns]
+        self._dialect = dialect
+        # By the driver's types of columns, which some of SQLAlchemy's look at.
+        self._readers: dict[tuple[Any, ...], list[Callable[[Any], Any] | None]] = {}
 
     def one(self, given: Mapping[str, Any] | None) -> tuple[tuple[str, ...], list[Any]]:
         """Return the names that are given, in the order of the table, and their values."""
@@ -164,10 +172,16 @@ class MetadataValues:
         """Return ``value`` as the column ``name`` takes it; otherwise raise."""
         return self._checks[name](value)
 
-    def read(self, row: Sequence[Any]) -> dict[str, Any]:
-        """Return the metadata of a row, of which ``row`` has the columns as the driver gives them."""
+    def read(self, row: Sequence[Any], types: tuple[Any, ...]) -> dict[str, Any]:
+        """Return the metadata of a row, of which ``row`` has the columns, and ``types`` theirs, as the driver does."""
+        readers = self._readers.get(types)
+        if readers is None:
+            readers = self._readers[types] = [
+                column.result_processor(self._dialect, type_) for column, type_ in zip(self._types, types, strict=True)
+            ]
         return {
-            name: value if read is None else read(value) for (name, read), value in zip(self._readers, row, strict=True)
+            name: value if read is None else read(value)
+            for name, read, value in zip(self.columns, readers, row, strict=True)
         }
 
     def check_name(self, name: Any) -> str:

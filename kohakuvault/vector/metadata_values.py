@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from datetime import date, datetime, time
@@ -9,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, Column, Enum
 from sqlalchemy.engine import Dialect
 
 from ..errors import InvalidArgument, UnsupportedType
@@ -25,10 +26,13 @@ def check_of(column: Column[Any], dialect: Dialect) -> Check:
         expected: type[Any] = column.type.python_type
     except NotImplementedError:
         expected = object
+    process: Any = column.type.dialect_impl(dialect).bind_processor(dialect)
     if isinstance(column.type, JSON):
         expected = object
+        # The general one, or else the driver's, which comes too late.
+        process = JSON.bind_processor(column.type, dialect) or json.dumps  # type: ignore[no-untyped-call]
+    members = column.type.enums if isinstance(column.type, Enum) and column.type.enum_class is None else None
     narrow = _NARROW.get(expected)
-    process = column.type.dialect_impl(dialect).bind_processor(dialect)
     keeps_zone = bool(getattr(column.type, "timezone", False)) and dialect.name != "sqlite"
 
     def check(value: Any) -> Any:
@@ -42,6 +46,8 @@ def check_of(column: Column[Any], dialect: Dialect) -> Check:
             value = narrow(column.key, value)
         elif not isinstance(value, expected):
             raise _other_type(column.key, value, expected.__name__)
+        if members is not None and value not in members:
+            raise InvalidArgument(f"metadata {column.key!r} is one of {', '.join(members)}, not {value!r:.60}")
         if isinstance(value, (datetime, time)) and value.tzinfo is not None and not keeps_zone:
             raise InvalidArgument(f"metadata {column.key!r}: {value!r} has a time zone, which the column does not keep")
         if process is not None:

@@ -7,11 +7,9 @@ from typing import Any
 
 from ..errors import InvalidArgument, UnknownOption
 from ..orm.distance import check_metric
+from ..orm.types.vector_elements import element_of
 
-__all__ = ["INDEXES", "VECTOR_TYPES", "as_options", "check_dimensions", "check_index", "chosen_metric", "refuse_unknown"]
-
-# Names of element types of vectors.
-VECTOR_TYPES = ("f32",)
+__all__ = ["INDEXES", "as_options", "check_dimensions", "check_index", "check_vector_type", "chosen_metric", "refuse_unknown"]
 
 # Kinds of index; None is for none.
 INDEXES = (None, "auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivfflat")
@@ -47,6 +45,11 @@ def check_dimensions(dimensions: Any) -> int:
     return dimensions
 
 
+def check_vector_type(vector_type: Any) -> str:
+    """Return ``vector_type`` if it is a type of elements; otherwise raise."""
+    return element_of(vector_type).name
+
+
 def check_index(index: Any) -> str | None:
     """Return ``index`` if it is a kind of index; otherwise raise."""
     if isinstance(index, str) or index is None:
@@ -67,7 +70,4 @@ def chosen_metric(metric: Any, vector_type: str) -> str:
     """Return the metric of a table, which its ``vector_type`` may decide; raise if the two do not go together."""
     if metric is None:
         return "hamming" if vector_type == "bit" else "cosine"
-    check_metric(metric)
-    if vector_type == "bit" and metric != "hamming":
-        raise InvalidArgument(f"vectors of bits are compared by hamming, not by {metric!r}")
-    return str(metric)
+    return check_metric(metric, vector_type)

@@ -9,9 +9,10 @@ from ..errors import CorruptValue, NotFound
 from ..orm.distance import check_metric
 from ..orm.nearest import query_vector
 from ..orm.tables import table_of
-from .arguments import Vectors, as_count, as_radius, as_vectors
+from .arguments import as_count, as_radius
 from .conditions import Condition, Where, condition_of
 from .entries import VectorEntries
+from .packed_vectors import PackedVectors, pack_vectors
 from .search_statements import SearchStatements, search_statements
 
 __all__ = ["VectorSearch"]
@@ -115,16 +116,16 @@ class VectorSearch(VectorEntries):
         return search_statements(entity, self.binding.dialect)
 
     def _metric(self, metric: str | None) -> str:
-        return self.metric if metric is None else check_metric(metric)
+        return self.metric if metric is None else check_metric(metric, self.vector_type)
 
     def _condition(self, where: Where) -> Condition | None:
         return condition_of(where, table_of(self.entity), self._sql.metadata)
 
     def _query(self, query: Any, metric: str) -> Any:
-        return query_vector(query, table_of(self.entity).c.vector.type, metric)
+        return query_vector(query, self._vector_column, metric)
 
-    def _queries(self, queries: Any, metric: str) -> Vectors:
-        return as_vectors(queries, self.dimensions, table_of(self.entity).c.vector.type, metric, "query")
+    def _queries(self, queries: Any, metric: str) -> PackedVectors:
+        return pack_vectors(queries, self._vector_column, metric, "query")
 
     def _rows(self, rows: Sequence[Any]) -> list[Row]:
         unpack, nan = self._sql.unpack, float("nan")

@@ -8,7 +8,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Float, Integer, bindparam, select
+from sqlalchemy import BindParameter, ColumnElement, Float, Integer, bindparam, select
 from sqlalchemy.engine import Dialect
 
 from ..orm.distance import Distance
@@ -36,51 +36,56 @@ class SearchStatements:
     def nearest(self, metric: str, condition: Condition | None, *, exact: bool = False) -> Statement:
         """Select ``id, distance, value`` of the ``k`` nearest to ``query``; ``exact`` without an index."""
 
-        def build() -> Statement:
-            table = self._table
-            query = bindparam("query", type_=table.c.vector.type)
-            where = None if condition is None else condition.element
-            hit = nearest(self._entity.vector, query, bindparam("k", type_=Integer()), metric=metric, where=where, exact=exact)
+        def build(where: ColumnElement[bool] | None) -> Any:
+            table, k = self._table, bindparam("k", type_=Integer())
+            hit = nearest(self._entity.vector, self._query, k, metric=metric, where=where, exact=exact)
             found = select(table.c.id, hit.c.distance, table.c.value).join_from(table, hit, hit.c.id == table.c.id)
-            return self._statement(found.order_by(hit.c.distance.nulls_last(), table.c.id), condition, "query", "k")
+            return found.order_by(hit.c.distance.nulls_last(), table.c.id)
 
-        return self._cached("exact" if exact else "nearest", metric, condition, build)
+        return self._cached("exact" if exact else "nearest", metric, condition, build, "query", "k")
 
     def within(self, metric: str, condition: Condition | None) -> Statement:
         """Select ``id, distance, value`` of at most ``k`` rows that are not farther from ``query`` than ``radius``."""
 
-        def build() -> Statement:
+        def build(where: ColumnElement[bool] | None) -> Any:
             table = self._table
-            query = bindparam("query", type_=table.c.vector.type)
-            distances = select(table.c.id, Distance(table.c.vector, query, metric).label("distance"))
-            if condition is not None:
-                distances = distances.where(condition.element)
+            distances = select(table.c.id, Distance(table.c.vector, self._query, metric).label("distance"))
+            if where is not None:
+                distances = distances.where(where)
             # The offset keeps databases from computing each distance again for every use of it.
             near = distances.offset(0).subquery()
             found = select(table.c.id, near.c.distance, table.c.value).join_from(table, near, near.c.id == table.c.id)
             found = found.where(near.c.distance <= bindparam("radius", type_=Float()))
-            found = found.order_by(near.c.distance, table.c.id).limit(bindparam("k", type_=Integer()))
-            return self._statement(found, condition, "query", "radius", "k")
+            return found.order_by(near.c.distance, table.c.id).limit(bindparam("k", type_=Integer()))
 
-        return self._cached("within", metric, condition, build)
+        return self._cached("within", metric, condition, build, "query", "radius", "k")
 
-    def _statement(self, element: Any, condition: Condition | None, *names: str) -> Statement:
-        return Statement(element, [*names, *(condition.names if condition else ())], self._dialect)
+    @property
+    def _query(self) -> BindParameter[Any]:
+        return bindparam("query", type_=self._table.c.vector.type)
 
-    def _cached(self, what: str, metric: str, condition: Condition | None, build: Callable[[], Statement]) -> Statement:
-        if condition is not None and condition.key is None:
-            return build()
+    def _cached(
+        self,
+        what: str,
+        metric: str,
+        condition: Condition | None,
+        build: Callable[[ColumnElement[bool] | None], Any],
+        *names: str,
+    ) -> Statement:
         which = (what, metric, condition and condition.key)
+        is_known = condition is None or condition.key is not None
         with self._lock:
-            statement = self._made.get(which)
+            statement = self._made.get(which) if is_known else None
             if statement is not None:
                 self._made.move_to_end(which)
                 return statement
-        statement = build()
-        with self._lock:
-            self._made[which] = statement
-            if len(self._made) > _KEPT:
-                self._made.popitem(last=False)
+        where, more = (None, []) if condition is None else condition.bound()
+        statement = Statement(build(where), [*names, *more], self._dialect)
+        if is_known:
+            with self._lock:
+                self._made[which] = statement
+                if len(self._made) > _KEPT:
+                    self._made.popitem(last=False)
         return statement
 
 

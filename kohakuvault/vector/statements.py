@@ -60,7 +60,7 @@ class VectorStatements:
         self.unpack: Callable[[Any], Any] = values.unpack if isinstance(values, Packed) else unpack
         self.pickle = isinstance(values, Packed) and values.pickle
         self.encoding = values.encoding if isinstance(values, Packed) else None
-        # Types of the user's own may bind as they like; what has a default is not among the rows.
+        # Types of the user's own may bind as they like; rows that are read inside of the connection have no defaults.
         self.takes_rows = (
             type(table.c.vector.type) is Vector
             and type(values) is Packed
@@ -68,7 +68,12 @@ class VectorStatements:
         )
         self.metadata = MetadataValues(table, dialect)
         self.ids: Ids = ids_of(table, dialect)
-        self._this = table.c.id == bindparam("of_id", type_=BigInteger())
+        # SQLAlchemy wants names of parameters that are not those of columns.
+        self._prefix = "new_"
+        while any(name.startswith(self._prefix) for name in table.c.keys()):  # noqa: SIM118 (keys)
+            self._prefix += "_"
+        self._of_id = f"{self._prefix}of"
+        self._this = table.c.id == bindparam(self._of_id, type_=BigInteger())
         self._variants: dict[tuple[Any, ...], Statement] = {}
 
     def _statement(self, element: Any, *names: str) -> Statement:
@@ -82,7 +87,7 @@ class VectorStatements:
 
     def _new(self, columns: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         """Return bind parameters for ``columns``, and their names, which no column's name can upset."""
-        names = [f"new_{number}" for number in range(len(columns))]
+        names = [f"{self._prefix}{number}" for number in range(len(columns))]
         return {
             column: bindparam(name, type_=self._table.c[column].type)
             for column, name in zip(columns, names, strict=True)
@@ -132,13 +137,13 @@ class VectorStatements:
 
         def build() -> Statement:
             new, names = self._new(columns)
-            return self._statement(update(self._table).where(self._this).values(new), *names, "of_id")
+            return self._statement(update(self._table).where(self._this).values(new), *names, self._of_id)
 
         return self._made(("update", columns), build)
 
     @cached_property
     def delete(self) -> Statement:
-        return self._statement(delete(self._table).where(self._this), "of_id")
+        return self._statement(delete(self._table).where(self._this), self._of_id)
 
     def delete_many(self, count: int) -> Statement:
         """Delete the rows of ``count`` ids."""
@@ -164,7 +169,7 @@ class VectorStatements:
     @cached_property
     def row(self) -> Statement:
         """Select vector and value of an id."""
-        return self._statement(select(self._table.c.vector, self._table.c.value).where(self._this), "of_id")
+        return self._statement(select(self._table.c.vector, self._table.c.value).where(self._this), self._of_id)
 
     def get_many(self, count: int) -> Statement:
         """Select id, vector and value of ``count`` ids."""
@@ -183,11 +188,11 @@ class VectorStatements:
     def metadata_of(self) -> Statement:
         """Select id and the columns of metadata of an id."""
         columns = [self._table.c[name] for name in self.metadata.columns]
-        return self._statement(select(self._table.c.id, *columns).where(self._this), "of_id")
+        return self._statement(select(self._table.c.id, *columns).where(self._this), self._of_id)
 
     @cached_property
     def exists(self) -> Statement:
-        return self._statement(select(self._table.c.id).where(self._this), "of_id")
+        return self._statement(select(self._table.c.id).where(self._this), self._of_id)
 
     @cached_property
     def first(self) -> Statement:

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use kohakuvault_core::distance::floats_from_bytes;
 use kohakuvault_core::element::Element;
-use kohakuvault_core::index::{Code, Form};
+use kohakuvault_core::index::{Code, Form, MOST_DIMENSIONS};
 use kohakuvault_core::metric::Metric;
 
 use super::super::api::{BLOB, INTEGER, TEXT};
@@ -32,10 +32,8 @@ pub(super) enum Store {
     Blocks(Box<Entries>),
     /// A table of sqlite-vec.
     Vec,
-    /// A table of sqlite-vss; none until it was built.
-    Vss {
-        snapshot: Option<i64>,
-    },
+    /// A table of sqlite-vss, by its number, with the checksum of what is in it; none until it was built.
+    Vss(Option<(i64, i64)>),
 }
 
 /// How the entries of blocks are made, and found.
@@ -56,7 +54,7 @@ impl Meta {
         let mut cells = HashMap::new();
         let mut statement = connection
             .prepare(&format!("SELECT key, value FROM {}", quoted(&format!("{name}_meta"))))
-            .map_err(|error| format!("there is no such index, or it is damaged ({error})"))?;
+            .map_err(|error| format!("there is no such index, or it is damaged ({error}): create it, or call rebuild_index"))?;
         let mut rows = statement.rows();
         while let Some(row) = rows.next()? {
             let key = String::from_utf8_lossy(row.text(0)).into_owned();
@@ -69,19 +67,23 @@ impl Meta {
         let version = cells.int("version")?;
         if version != VERSION {
             return Err(format!(
-                "it has format version {version} and this release reads {VERSION}: install a newer kohakuvault"
+                "it has format version {version} and this release reads {VERSION}: install a newer kohakuvault, or call \
+                 rebuild_index"
             ));
         }
         let metric: Metric = cells.parsed("metric")?;
         let dimensions = cells.int("dimensions")?;
         let dimensions = usize::try_from(dimensions)
             .ok()
-            .filter(|dimensions| (1..=1 << 20).contains(dimensions))
+            .filter(|dimensions| (1..=MOST_DIMENSIONS).contains(dimensions))
             .ok_or_else(|| damaged("dimensions"))?;
+        let element: Element = cells.parsed("element")?;
+        // Of bits, as many as the bytes have room for.
+        let dimensions = element.dimensions(element.row_bytes(dimensions)).unwrap_or(dimensions);
         let store = match cells.text("kind")?.as_str() {
             "vec" => Store::Vec,
             "vss" => Store::Vss(cells.optional_int("snapshot")?.zip(cells.optional_int("checksum")?)),
-            _ => blocks(&mut cells, metric, dimensions)?,
+            _ => Store::Blocks(Box::new(Entries::read(&mut cells, metric, dimensions)?)),
         };
         Ok(Self {
             stamp: cells.int("stamp")?,
@@ -89,30 +91,32 @@ impl Meta {
             key: cells.text("key")?,
             vector: cells.text("vector")?,
             metric,
-            element: cells.parsed("element")?,
+            element,
             dimensions,
             store,
         })
     }
 }
 
-/// How the entries of blocks are made.
-fn blocks(cells: &mut Cells, metric: Metric, dimensions: usize) -> Result<Store, String> {
-    let code: Code = cells.parsed("code")?;
-    let mean = match cells.optional_blob("mean")? {
-        Some(mean) => floats_from_bytes(&mean).map_err(|error| format!("mean: {error}"))?,
-        None => vec![0.0; dimensions],
-    };
-    let seed = cells.int("seed")?.cast_unsigned();
-    let form = Form::new(code, metric, dimensions, seed, &mean).map_err(|error| error.to_string())?;
-    let lists = match cells.optional_blob("centroids")? {
-        Some(centroids) => {
-            let probes = cells.int("probes")?;
-            Some(Lists::new(&centroids, dimensions, metric, probes).ok_or_else(|| damaged("centroids"))?)
-        }
-        None => None,
-    };
-    Ok(Store::Blocks(Box::new(Entries { form, lists })))
+impl Entries {
+    fn read(cells: &mut Cells, metric: Metric, dimensions: usize) -> Result<Self, String> {
+        let code: Code = cells.parsed("code")?;
+        let mean = match cells.optional_blob("mean")? {
+            Some(mean) => floats_from_bytes(&mean).map_err(|_| damaged("mean"))?,
+            None => vec![0.0; dimensions],
+        };
+        let seed = cells.int("seed")?.cast_unsigned();
+        let form = Form::new(code, metric, dimensions, seed, &mean)
+            .map_err(|error| format!("its meta table is damaged: {error}; call rebuild_index"))?;
+        let lists = match cells.optional_blob("centroids")? {
+            Some(centroids) => {
+                let probes = cells.int("probes")?;
+                Some(Lists::new(&centroids, dimensions, metric, probes).ok_or_else(|| damaged("centroids"))?)
+            }
+            None => None,
+        };
+        Ok(Self { form, lists })
+    }
 }
 
 /// The table that the index's triggers are on: by that they follow it when it is renamed.

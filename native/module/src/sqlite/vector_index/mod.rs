@@ -75,7 +75,9 @@ impl Index {
             ["meta", "blk", "loc", "pending"].map(|satellite| quoted(&format!("{name}_{satellite}")));
         let source = Source::open(connection, name, &meta)?;
         let (table, key, vector) = (quoted(&meta.table), quoted(&meta.key), quoted(&meta.vector));
-        let prepare = |sql: String| connection.prepare(&sql);
+        let prepare = |sql: String| {
+            connection.prepare(&sql).map_err(|error| format!("a table of it is damaged ({error}): call rebuild_index"))
+        };
         let size = match meta.store {
             Store::Blocks(_) => {
                 format!("EXISTS (SELECT 1 FROM {blocks}), (SELECT max(id) FROM {locations})")

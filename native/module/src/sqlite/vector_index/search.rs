@@ -3,7 +3,6 @@
 use std::collections::BinaryHeap;
 
 use kohakuvault_core::distance::{DistanceError, Query};
-use kohakuvault_core::element::Element;
 use kohakuvault_core::id_set::IdSet;
 use kohakuvault_core::index::{Candidates, Scan};
 
@@ -29,11 +28,13 @@ impl Index {
     pub(in super::super) fn search(&mut self, wanted: &Wanted<'_>) -> Result<Vec<(f64, i64)>, String> {
         let query = Query::from_bytes(self.meta.metric, self.meta.element, wanted.query)
             .map_err(|error| format!("query: {error}"))?;
-        // Bits come in bytes.
-        let unit = if self.meta.element == Element::Bit { 8 } else { 1 };
-        if query.dimensions() != self.meta.dimensions.next_multiple_of(unit) {
+        // By bytes: of bits some may be behind the last dimension.
+        if query.row_bytes() != self.meta.element.row_bytes(self.meta.dimensions) {
             let expected = self.meta.dimensions;
-            return Err(format!("query: {} dimensions given; expected {expected}", query.dimensions()));
+            let given = query.dimensions();
+            return Err(format!(
+                "query: {given} dimensions given; expected {expected}, or call rebuild_index if the index is wrong"
+            ));
         }
         if !query.is_finite() {
             return Err("query: expected finite numbers; NaN or infinity given".to_owned());
@@ -43,14 +44,15 @@ impl Index {
         if let Some(ids) = &wanted.ids
             && ids.len() <= FEW + rows / ONE_IN
         {
-            compare_each(&mut self.vector, &query, ids.iter(), &mut found)?;
+            compare_each(&mut self.vector, &query, ids.ids(), &mut found)?;
             return Ok(found.into_sorted());
         }
         if self.source.is_some() {
             return self.search_source(&query, wanted, rows);
         }
+        let values = query.values().get(..self.meta.dimensions).unwrap_or_default();
         let scan = match self.blocks() {
-            Some((entries, _)) if has_blocks => entries.form.scan(query.values().to_vec()),
+            Some((entries, _)) if has_blocks => entries.form.scan(values.to_vec()),
             _ => None,
         };
         let Some(mut scan) = scan else {
@@ -68,10 +70,9 @@ impl Index {
         let looked_at_all = match self.blocks() {
             None => true,
             Some((Entries { lists: Some(lists), .. }, blocks)) => {
-                let order = lists.ordered(query.values())?;
+                let order = lists.ordered(values)?;
                 let enough = enough(lists, wanted.ids.as_ref(), rows);
-                let mut scanning =
-                    Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
+                let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
                 match enough {
                     Some(enough) => scanning.lists(&mut blocks.of_list, &order, enough, &accept)?,
                     None => scanning.all(&mut blocks.all, &accept)?,
@@ -82,14 +83,26 @@ impl Index {
                 scanning.all(&mut blocks.all, &accept)?
             }
         };
+        let limit = candidates.limit();
         let lost = compare_candidates(&mut self.vector, &query, &scan, candidates, &mut found)?;
-        if !found.is_full() && (lost || !looked_at_all) {
+        let is_complete = match found.farthest() {
+            // What was left out is farther than the limit; rows that are gone may have made that too small.
+            Some(farthest) => !lost || !scan.is_certain() || scan.score(farthest) <= limit,
+            None => !lost && looked_at_all,
+        };
+        if !is_complete {
             // Rows that are gone, though no trigger said so, were taken for the nearest; or lists were left out.
             let mut found = Nearest::new(wanted.k);
             compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
         }
-        Ok(found.into_sorted())
+        let nearest = found.into_sorted();
+        // Equal rows are beside each other.
+        let twice = nearest.iter().zip(nearest.iter().skip(1)).find(|(one, next)| one.1 == next.1);
+        if let Some(((_, id), _)) = twice {
+            return Err(format!("row {id} is in it twice: call rebuild_index"));
+        }
+        Ok(nearest)
     }
 
     /// Whether there are blocks, and about how many rows are in them.
@@ -186,15 +199,20 @@ fn compare_candidates(
     candidates: Candidates,
     found: &mut Nearest,
 ) -> Result<bool, String> {
-    let most =
-        if scan.is_certain() { usize::MAX } else { found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES) };
-    let mut lost = false;
-    for (number, candidate) in candidates.into_sorted().into_iter().enumerate() {
+    let most = if scan.is_certain() {
+        usize::MAX
+    } else {
+        found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES)
+    };
+    let (mut lost, mut compared) = (false, 0);
+    for candidate in candidates.into_sorted() {
         if let Some(farthest) = found.farthest()
-            && (candidate.lower > scan.score(farthest) || number >= most)
+            && (candidate.lower > scan.score(farthest) || compared >= most)
         {
             break;
         }
+        // Those that nothing is known of come first, and do not keep others from being compared.
+        compared += usize::from(candidate.lower > f32::NEG_INFINITY);
         lost |= !compare_one(vector, query, candidate.id, found)?;
     }
     Ok(lost)
@@ -214,7 +232,12 @@ pub(super) fn compare_each(
 }
 
 /// Compares the row of an id; returns whether there is one.
-fn compare_one(vector: &mut Statement, query: &Query, id: i64, found: &mut Nearest) -> Result<bool, String> {
+fn compare_one(
+    vector: &mut Statement,
+    query: &Query,
+    id: i64,
+    found: &mut Nearest,
+) -> Result<bool, String> {
     vector.bind_int(1, id)?;
     let mut rows = vector.rows();
     match rows.next()? {
@@ -253,13 +276,13 @@ fn compare(query: &Query, id: i64, row: &Row<'_>, column: i32, found: &mut Neare
             Ok(())
         }
         NULL => Ok(()),
-        _ => Err(format!("row {id}: the vector is no BLOB")),
+        _ => Err(format!("the vector of row {id} is no BLOB")),
     }
 }
 
 #[cold]
 fn explain(id: i64, error: DistanceError) -> String {
-    format!("row {id}: {error}")
+    format!("the vector of row {id}: {error}")
 }
 
 /// The k nearest rows so far.

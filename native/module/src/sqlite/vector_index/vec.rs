@@ -47,7 +47,7 @@ impl VecTable {
         let (statement, wanted) = match (asked.ids, &mut self.some) {
             (Some(_), None) => return Ok(None),
             (Some(ids), Some(statement)) => {
-                statement.bind_text(3, &json(ids.iter().filter(|&id| asked.accepts(id))))?;
+                statement.bind_text(3, &json(ids.ids().filter(|&id| asked.accepts(id))))?;
                 (statement, asked.k.saturating_add(MARGIN))
             }
             (None, _) => (&mut self.all, asked.k.saturating_add(MARGIN + asked.pending.len())),
