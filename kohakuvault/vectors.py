@@ -32,7 +32,10 @@ class VectorKVault(VectorIndexed, VectorMany, VectorOrder, VectorCare):
         What an element is stored as: ``"f32"``, ``"f16"``, ``"i8"`` or ``"bit"``; see
         :class:`~kohakuvault.orm.types.Vector`.
     index
-        How searches are made faster: ``"auto"``, None or a kind of index by its name.
+        How searches are made faster: ``"auto"``, None or a kind of index by its name. ``"auto"`` takes the index that
+        there is.
+    index_options
+        Options of the index, of its kind: see :class:`~kohakuvault.orm.VectorIndex`.
     metadata
         Columns beside the value, to filter by: SQLAlchemy types by name, ``{"lang": String(), "year": Integer()}``, or
         a list of Columns, of which ``index=True`` is heeded. They are nullable.

@@ -17,13 +17,13 @@ from .kinds import LISTS_FROM, code_of, first_fold, kind_on_sqlite
 from .state import State, unpacked
 from .statements import IndexStatements, index_statements
 
-__all__ = ["Progress", "build"]
+__all__ = ["BEFORE_ALL", "Progress", "batches", "build"]
 
 # Called with how many rows are done, and how many there are.
 Progress = Callable[[int, int], Any]
 
 _BATCH = 4096
-_BEFORE_ALL = -(2**63)
+BEFORE_ALL = -(2**63)
 # Vectors that the mean is taken of, at least.
 _SAMPLE = 20_000
 
@@ -81,7 +81,7 @@ def _write_blocks(
     cursor.run(sql.settle_all)
     rest = np.empty((0, form.entry_bytes), np.uint8)
     block, done, all_entries, all_lists = 0, 0, [], []
-    for batch in _batches(cursor, sql):
+    for batch in batches(cursor, sql):
         whole = [row for row in batch if isinstance(row[1], bytes) and len(row[1]) == state.row_bytes]
         entries = np.frombuffer(form.encode(whole), np.uint8).reshape(-1, form.entry_bytes)
         done += len(batch)
@@ -123,8 +123,9 @@ def _note_damaged(cursor: DriverCursor, sql: IndexStatements) -> None:
     cursor.run(sql.note_unplaced)
 
 
-def _batches(cursor: DriverCursor, sql: IndexStatements) -> Iterator[list[Any]]:
-    after = _BEFORE_ALL
+def batches(cursor: DriverCursor, sql: IndexStatements) -> Iterator[list[Any]]:
+    """Give all rows that have a vector, as ``id, vector``, in the order of ids."""
+    after = BEFORE_ALL
     while rows := cursor.all(sql.rows, after, _BATCH):
         yield rows
         after = rows[-1][0]
@@ -134,7 +135,7 @@ def _sample(cursor: DriverCursor, sql: IndexStatements, state: State, rows: int,
     """Return about ``size`` vectors of rows all over the table, as float32."""
     vectors: list[bytes]
     if rows <= 2 * size:
-        vectors = [row[1] for batch in _batches(cursor, sql) for row in batch]
+        vectors = [row[1] for batch in batches(cursor, sql) for row in batch]
     else:
         ((least, greatest),) = cursor.all(sql.bounds)
         starts = np.unique(np.random.default_rng(state.seed).integers(least, greatest, size, endpoint=True))

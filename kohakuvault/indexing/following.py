@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 from ..orm.vector_index import VectorIndex, indexes_of
 
 if TYPE_CHECKING:
-    from .fold import FoldCounter
+    from .fold_counter import FoldCounter
 
 __all__ = ["follow"]
 
@@ -50,7 +50,7 @@ def _commits(connection: Connection) -> None:
     if not written:
         return
     from .ddl import driver_cursor
-    from .fold import FoldCounter
+    from .fold_counter import FoldCounter
 
     counters = _counters.setdefault(connection.engine, {})
     cursor = driver_cursor(connection)

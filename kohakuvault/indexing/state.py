@@ -13,7 +13,7 @@ from ..errors import CorruptValue
 from ..lending import DriverCursor
 from .statements import SERIAL_BITS, IndexStatements
 
-__all__ = ["ELEMENTS", "State", "unpacked"]
+__all__ = ["ELEMENTS", "VERSION", "State", "packed_bytes", "unpacked"]
 
 VERSION = 1
 
@@ -87,7 +87,7 @@ class State:
     @property
     def row_bytes(self) -> int:
         """Bytes of a packed vector."""
-        return -(-self.dimensions // 8) if self.element == "bit" else ELEMENTS[self.element].itemsize * self.dimensions
+        return packed_bytes(self.element, self.dimensions)
 
     def first_block(self, list_: int) -> int:
         """Return the id of the first block of a list, which is that behind the last of the list before."""
@@ -100,6 +100,11 @@ class State:
         from .clustering import nearest_centroids
 
         return nearest_centroids(unpacked(vectors, self.element, self.dimensions, self.metric), self.centroids)
+
+
+def packed_bytes(element: str, dimensions: int) -> int:
+    """Return the bytes of a packed vector."""
+    return -(-dimensions // 8) if element == "bit" else ELEMENTS[element].itemsize * dimensions
 
 
 def unpacked(vectors: list[bytes], element: str, dimensions: int, metric: str) -> np.ndarray[Any, np.dtype[np.float32]]:

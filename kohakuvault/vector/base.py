@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -12,14 +12,15 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from ..binding import Bind, Binding
 from ..container import Container
 from ..errors import CorruptValue, InvalidArgument, NotFound
-from ..indexing.fold import FoldCounter
+from ..indexing.fold_counter import FoldCounter
+from ..indexing.made import as_made
 from ..lending import DriverCursor
 from ..orm.tables import VectorTable, table_of, vector_class
 from ..orm.types import Vector
-from ..orm.vector_index import indexes_of
+from ..orm.vector_index import VectorIndex, indexes_of
 from ..schema import entity_of, open_tables
 from .metadata import Declaration, declared_columns
-from .options import check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
+from .options import as_options, check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
 from .statements import vector_statements
 
 __all__ = ["VectorBase", "corrupt_row"]
@@ -37,6 +38,7 @@ class VectorBase(Container):
         vector_type: str = "f32",
         *,
         index: str | None = "auto",
+        index_options: Mapping[str, Any] | None = None,
         metadata: Declaration = None,
         read_only: bool = False,
         create: bool = True,
@@ -48,6 +50,7 @@ class VectorBase(Container):
         check_dimensions(dimensions)
         check_vector_type(vector_type)
         index = check_index(index)
+        options = as_options(index_options)
         columns = declared_columns(metadata)
         self.entity: type[VectorTable] = entity_of(
             table,
@@ -58,10 +61,12 @@ class VectorBase(Container):
                 vector_type,
                 pickle=pickle,
                 metadata=columns,
-                index=None if index is None else (index, chosen_metric(metric, vector_type)),
+                index=None if index is None else (index, chosen_metric(metric, vector_type), options),
             ),
         )
         is_own = not isinstance(table, str)
+        if is_own and options:
+            raise InvalidArgument(f"index_options are given, and the index of {self.entity.__name__} has its own")
         if is_own and columns:
             raise InvalidArgument(f"metadata is given, and the columns of {self.entity.__name__} are: leave it out")
         if is_own:
@@ -71,7 +76,13 @@ class VectorBase(Container):
         self.metric = chosen_metric(metric, vector_type)
         self._index = next((each for each in indexes_of(table_of(self.entity)) if each.column.key == "vector"), None)
         self.index = None if self._index is None else self._index.kind
-        self._options = {"index": index, "metadata": list(columns), "create": create, "pickle": pickle}
+        self._options = {
+            "index": index,
+            "index_options": dict(options),
+            "metadata": list(columns),
+            "create": create,
+            "pickle": pickle,
+        }
         self._read_only = read_only
         self._create = create and not read_only
         super().__init__(bind, read_only=read_only)
@@ -95,7 +106,10 @@ class VectorBase(Container):
         self._folding = None
         if self._index is not None and binding.dialect.name == "sqlite":
             self._folding = FoldCounter(self._index)
+            self._require_backend(binding)
         self._open(binding)
+        if self._index is not None:
+            self._take_index(binding, self._index)
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {**self._options, "read_only": self._read_only}
@@ -141,6 +155,18 @@ class VectorBase(Container):
     def _made_with(self) -> dict[str, Any]:
         """What the record of a new table says."""
         return {"index": self.index, **self._record}
+
+    def _take_index(self, binding: Binding, index: VectorIndex) -> None:
+        """Keep up the index that there is: ``"auto"`` may have found any."""
+        with binding.reading() as cursor:
+            made = as_made(cursor, index)
+        if made is not index:
+            self._index, self.index, self._folding = made, made.kind, FoldCounter(made)
+            self._require_backend(binding)
+
+    def _require_backend(self, binding: Binding) -> None:
+        if self._folding is not None and self._folding.backend is not None:
+            binding.require_backend(self._folding.backend)
 
     def _changed(self, cursor: DriverCursor, rows: int) -> None:
         """Do what has to follow a write of so many rows, in its transaction: every write calls this, once."""

@@ -44,5 +44,5 @@ def class_by_record(binding: Binding, name: str) -> tuple[type[VectorTable], str
         ) from error
     if not found:
         raise SchemaMismatch(f"table {name!r} does not exist")
-    index = None if kind is None else (kind, metric)
+    index = None if kind is None else (kind, metric, ())
     return vector_class(name, dimensions, vector_type, metadata=columns, index=index), metric
