@@ -114,6 +114,13 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
         "check that the directory exists and that this user may read and write it (SQLite puts -wal and "
         "-shm files beside the database)",
     ),
+    ("call rebuild_index", CorruptValue, "something else wrote to the tables of that vector index"),
+    (
+        "no such table: kv_knn",
+        ExtensionUnavailable,
+        "call kohakuvault.install(engine) before the first connection, or create the engine with "
+        "kohakuvault.create_engine",
+    ),
     (
         "readonly",
         ReadOnlyDatabase,
@@ -135,6 +142,7 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
         CorruptValue,
         "a text in the table is not valid UTF-8: it was written by something else, or the file is damaged",
     ),
+    (": the vector of row", CorruptValue, "the vector of that row was written by something else; update or delete it"),
     ("kv_nearest: row", CorruptValue, "the vector of that row was written by something else; update or delete it"),
     ("kv_gather: corrupt block", CorruptValue, "something else wrote it, or the file is damaged"),
     ("disk is full", DriverError, "free some space; the statement was not applied"),
@@ -171,6 +179,10 @@ def translate(error: BaseException) -> KohakuVaultError:
     if any(name in text for name in _IDS_TAKEN):
         return CorruptValue(
             f"{text}: there are blocks that the column's row does not know of; something else wrote one"
+        )
+    if text.startswith("no such table: main.") and text.endswith("_pending"):
+        return CorruptValue(
+            f"{text}: a table of a vector index is missing, which its triggers write to: call rebuild_index"
         )
     if state in _SQLSTATES:
         kind, advice = _SQLSTATES[state]

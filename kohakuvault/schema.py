@@ -71,10 +71,12 @@ def open_tables(
     *,
     create: bool,
     made_with: dict[str, Any] | None = None,
+    make_rest: Callable[[Connection], None] | None = None,
 ) -> None:
     """Check that ``tables`` hold a container of ``kind`` with these ``options``; make them where they are missing.
 
-    The first table gives the container its name. ``made_with`` is what the record of new tables says, if that is more.
+    The first table gives the container its name. ``made_with`` is what the record of new tables says, if that is more;
+    ``make_rest`` makes what else belongs to them.
 
     Raises
     ------
@@ -102,6 +104,8 @@ def open_tables(
             lock_schema(connection)
             if not _check(connection, tables, kind, options):
                 _create(connection, tables, kind, options if made_with is None else made_with)
+                if make_rest is not None:
+                    make_rest(connection)
     elif settled:
         remember(binding.engine, fact)
 

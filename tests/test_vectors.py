@@ -77,6 +77,7 @@ def test_the_vault_contract(bind):
             operation(first)
     info = search.info()
     assert (info["table"], info["dimensions"], info["metric"], info["count"]) == ("search", 3, "l2", 4)
+    assert (info["index"]["kind"], info["index"]["in_use"]) == ("auto", None)
     search.clear()
     assert len(search) == 0
 

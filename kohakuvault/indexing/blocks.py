@@ -56,7 +56,14 @@ class Blocks:
     def remove(self, block: int, ids: Iterable[int]) -> None:
         """Take the entries of ``ids`` out of a block."""
         entries = self._entries(block)
-        self._changed[block] = entries[~np.isin(ids_of(entries), np.fromiter(ids, np.int64))]
+        out = np.fromiter(ids, np.int64)
+        is_out = np.isin(ids_of(entries), out)
+        if np.count_nonzero(is_out) != len(out):
+            raise CorruptValue(
+                f"block {block} of a vector index does not have each once the rows that should be in it. "
+                "Call rebuild_index"
+            )
+        self._changed[block] = entries[~is_out]
 
     def add(self, first: int, end: int, entries: Entries) -> None:
         """Put entries into the blocks of a list, which have ids from ``first`` to below ``end``.

@@ -12,6 +12,7 @@ import numpy as np
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from .blocks import capacity, ids_of
+from .clustering import SAMPLE_PER_LIST, centroids_of, default_lists, default_probes
 from .kinds import LISTS_FROM, code_of, first_fold, kind_on_sqlite
 from .state import State, unpacked
 from .statements import IndexStatements, index_statements
@@ -23,13 +24,11 @@ Progress = Callable[[int, int], Any]
 
 _BATCH = 4096
 _BEFORE_ALL = -(2**63)
-# Vectors that the mean is taken of, and per list those that its centroid is learned from.
+# Vectors that the mean is taken of, at least.
 _SAMPLE = 20_000
 
 
-def build(
-    cursor: DriverCursor, index: VectorIndex, *, lists: bool = False, progress: Progress | None = None
-) -> None:
+def build(cursor: DriverCursor, index: VectorIndex, *, lists: bool = False, progress: Progress | None = None) -> None:
     """Build an index anew, in the transaction of ``cursor``.
 
     Parameters
@@ -54,17 +53,22 @@ def build(
     )
     cursor.run(sql.clear_blocks)
     cursor.run(sql.clear_places)
-    if rows < first_fold(index.kind) and not lists:
+    count = 0
+    if lists and state.code == "one-bit" and (kind == "ivf" or (kind == "auto" and rows >= LISTS_FROM)):
+        count = int(index.options.get("lists") or default_lists(rows))
+    is_worthwhile = rows >= first_fold(index.kind) or (lists and kind != "auto")
+    sample = _sample(cursor, sql, state, rows, max(_SAMPLE, SAMPLE_PER_LIST * count)) if is_worthwhile else ()
+    if not len(sample):
         # Not worth it yet: without blocks a search compares every row.
         state.write(cursor, sql)
         cursor.run(sql.settle_all)
         cursor.run(sql.note_all)
         return
-    sample = _sample(cursor, sql, state, rows)
     if state.code == "one-bit":
         state.mean = sample.mean(axis=0, dtype=np.float64).astype("<f4").tobytes()
-    if lists and state.code == "one-bit" and (kind == "ivf" or (kind == "auto" and rows >= LISTS_FROM)):
-        _learn_lists(state, sample, rows, index.options)
+    if count:
+        state.centroids = centroids_of(sample, count, state.seed)
+        state.probes = int(index.options.get("probes") or default_probes(len(state.centroids)))
     state.write(cursor, sql)
     _write_blocks(cursor, sql, state, rows, progress)
 
@@ -100,9 +104,7 @@ def _write_blocks(
     _note_damaged(cursor, sql)
 
 
-def _write_lists(
-    cursor: DriverCursor, sql: IndexStatements, state: State, entries: Any, lists: Any, size: int
-) -> None:
+def _write_lists(cursor: DriverCursor, sql: IndexStatements, state: State, entries: Any, lists: Any, size: int) -> None:
     order = np.argsort(lists, kind="stable")
     starts = np.searchsorted(lists[order], np.arange(lists.max() + 2))
     for list_, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
@@ -128,9 +130,8 @@ def _batches(cursor: DriverCursor, sql: IndexStatements) -> Iterator[list[Any]]:
         after = rows[-1][0]
 
 
-def _sample(cursor: DriverCursor, sql: IndexStatements, state: State, rows: int) -> Any:
-    """Return vectors of rows all over the table, as float32."""
-    size = _SAMPLE
+def _sample(cursor: DriverCursor, sql: IndexStatements, state: State, rows: int, size: int) -> Any:
+    """Return about ``size`` vectors of rows all over the table, as float32."""
     vectors: list[bytes]
     if rows <= 2 * size:
         vectors = [row[1] for batch in _batches(cursor, sql) for row in batch]
@@ -141,11 +142,3 @@ def _sample(cursor: DriverCursor, sql: IndexStatements, state: State, rows: int)
         vectors = list(dict(row for row in found if row is not None).values())
     vectors = [vector for vector in vectors if isinstance(vector, bytes) and len(vector) == state.row_bytes]
     return unpacked(vectors, state.element, state.dimensions, state.metric)
-
-
-def _learn_lists(state: State, sample: Any, rows: int, options: dict[str, Any]) -> None:
-    from .clustering import centroids_of, default_lists
-
-    count = int(options.get("lists") or default_lists(rows))
-    state.centroids = centroids_of(sample, count, state.seed)
-    state.probes = int(options.get("probes") or max(8, len(state.centroids) // 64))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..binding import Binding
+from ..errors import CorruptValue, SchemaMismatch
 from ..lending import DriverCursor, translated_errors
 from ..orm.vector_index import VectorIndex
 from . import ddl, pgvector
@@ -33,9 +34,10 @@ def build_index(binding: Binding, index: VectorIndex, *, optimizes: bool, progre
         if connection.dialect.name != "sqlite":
             pgvector.rebuild(connection, index, optimizes=optimizes)
             return
-        ddl.restore(connection, index)
         cursor = ddl.driver_cursor(connection)
-        build(cursor, index, lists=optimizes or _has_lists(cursor, index), progress=progress)
+        lists = optimizes or _has_lists(cursor, index)
+        ddl.restore(connection, index)
+        build(cursor, index, lists=lists, progress=progress)
 
 
 def describe_index(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
@@ -60,6 +62,10 @@ def _on_sqlite(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
 
 
 def _has_lists(cursor: DriverCursor, index: VectorIndex) -> bool:
-    # Read without what may be damaged.
     sql = index_statements(index, cursor.dialect)
-    return "centroids" in dict(cursor.all(sql.meta)) and kind_on_sqlite(index) in ("ivf", "auto")
+    kind = kind_on_sqlite(index)
+    try:
+        return "centroids" in dict(cursor.all(sql.meta)) and kind in ("ivf", "auto")
+    except (CorruptValue, SchemaMismatch):
+        # Of what cannot be read it is not known.
+        return kind == "ivf"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
 from ..errors import InvalidArgument
@@ -16,7 +16,7 @@ from .building import build
 from .kinds import code_of, kind_on_sqlite
 from .statements import index_statements
 
-__all__ = ["EVENTS", "SATELLITES", "create", "drop"]
+__all__ = ["EVENTS", "SATELLITES", "create", "driver_cursor", "drop", "exists", "restore"]
 
 SATELLITES = ("meta", "blk", "loc", "pending")
 EVENTS = ("insert", "update", "delete")
@@ -30,13 +30,15 @@ _TABLES = {
 }
 
 # INSERT OR REPLACE deletes rows without a DELETE trigger, and passes its OR REPLACE on to what the triggers run: so they
-# run nothing that can conflict, and insertion counts as a change too.
+# run nothing that can conflict, and insertion counts as a change too. The key may be changed by any name of the rowid.
 _TRIGGERS = {
     "insert": ("INSERT", ("NEW",)),
-    "update": ("UPDATE OF {key}, {vector}", ("OLD", "NEW")),
+    "update": ("UPDATE OF {key}, rowid, oid, _rowid_, {vector}", ("OLD", "NEW")),
     "delete": ("DELETE", ("OLD",)),
 }
-_NOTE = "INSERT INTO {pending} (id) SELECT {row}.{key} WHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE id = {row}.{key});"
+_NOTE = (
+    "INSERT INTO {pending} (id) SELECT {row}.{key} WHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE id = {row}.{key});"
+)
 
 
 def create(connection: Connection, index: VectorIndex) -> None:
@@ -49,39 +51,38 @@ def create(connection: Connection, index: VectorIndex) -> None:
             f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached database "
             "on SQLite, where indexes are not supported"
         )
-    names = _names(connection, index)
-    for satellite, columns in _TABLES.items():
-        connection.execute(text(f"CREATE TABLE {names[satellite]} ({columns})"))
-    create_triggers(connection, index)
-    _write_meta(connection, index)
-    connection.execute(
-        text(f"INSERT INTO {names['pending']} (id) SELECT {names['key']} FROM {names['table']}")  # noqa: S608 (quoted)
-    )
-    cursor = driver_cursor(connection)
-    build(cursor, index)
+    _create_empty(connection, index)
+    build(driver_cursor(connection), index)
+
+
+def exists(connection: Connection, index: VectorIndex) -> bool:
+    """Whether there is an index of that name."""
+    if connection.dialect.name != "sqlite":
+        return pgvector.exists(connection, index)
+    return inspect(connection).has_table(f"{index.name}_meta")
 
 
 def restore(connection: Connection, index: VectorIndex) -> None:
-    """Make the tables and triggers that are missing, and what ``<name>_meta`` says."""
+    """Make the tables and triggers anew, whatever state they are in, and what ``<name>_meta`` says."""
+    drop(connection, index)
+    _create_empty(connection, index)
+
+
+def _create_empty(connection: Connection, index: VectorIndex) -> None:
     names = _names(connection, index)
     for satellite, columns in _TABLES.items():
-        connection.execute(text(f"CREATE TABLE IF NOT EXISTS {names[satellite]} ({columns})"))
-    for event in EVENTS:
-        connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
-    create_triggers(connection, index)
+        connection.exec_driver_sql(f"CREATE TABLE {names[satellite]} ({columns})")
+    _create_triggers(connection, index)
     _write_meta(connection, index)
 
 
-def create_triggers(connection: Connection, index: VectorIndex) -> None:
+def _create_triggers(connection: Connection, index: VectorIndex) -> None:
     """Make the triggers that note what changes."""
     names = _names(connection, index)
     for name, (event, rows) in _TRIGGERS.items():
         notes = " ".join(_NOTE.format(row=row, **names) for row in rows)
-        connection.execute(
-            text(
-                f"CREATE TRIGGER IF NOT EXISTS {names[name]} AFTER {event.format(**names)} ON {names['table']} "
-                f"BEGIN {notes} END"
-            )
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {names[name]} AFTER {event.format(**names)} ON {names['table']} BEGIN {notes} END"
         )
 
 
@@ -92,9 +93,9 @@ def drop(connection: Connection, index: VectorIndex) -> None:
         return
     names = _names(connection, index)
     for event in EVENTS:
-        connection.execute(text(f"DROP TRIGGER IF EXISTS {names[event]}"))
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {names[event]}")
     for satellite in SATELLITES:
-        connection.execute(text(f"DROP TABLE IF EXISTS {names[satellite]}"))
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {names[satellite]}")
 
 
 def driver_cursor(connection: Connection) -> DriverCursor:

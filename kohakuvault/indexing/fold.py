@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..binding.base import savepoint
-from ..errors import CorruptValue
+from ..errors import CorruptValue, InvalidDatabase, SchemaMismatch
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from .blocks import Blocks
@@ -42,19 +42,31 @@ class FoldCounter:
         # In autocommit a fold would be several transactions.
         if self._left > 0 or not cursor.in_transaction:
             return
-        sql = index_statements(self._index, cursor.dialect)
-        due = FOLD if cursor.one(sql.has_blocks) else first_fold(self._index.kind)
-        ((pending,),) = cursor.all(sql.pending_count, due)
-        if pending < due:
-            self._left = due - pending
-            return
-        self._left = FOLD
         try:
-            with savepoint(cursor):
-                fold(cursor, self._index)
-        except CorruptValue as error:
+            pending, due = _pending(cursor, self._index)
+            self._left = FOLD if pending >= due else due - pending
+            if pending >= due:
+                with savepoint(cursor):
+                    fold(cursor, self._index)
+        except (CorruptValue, InvalidDatabase, SchemaMismatch) as error:
+            if not cursor.in_transaction:
+                raise
             # The rows are what matters, and they are well. Searches raise the error.
-            warnings.warn(f"vector index {self._index.name!r}: {error}", RuntimeWarning, stacklevel=2)
+            self._left = FOLD
+            warnings.warn(
+                f"vector index {self._index.name!r} is damaged, and stays behind its table until rebuild_index() or "
+                f"check(fix=True) mends it: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def _pending(cursor: DriverCursor, index: VectorIndex) -> tuple[int, int]:
+    """Return how many rows are pending, and from how many on they are folded; what is more is not counted."""
+    sql = index_statements(index, cursor.dialect)
+    due = FOLD if cursor.one(sql.has_blocks) else first_fold(index.kind)
+    ((pending,),) = cursor.all(sql.pending_count, due)
+    return pending, due
 
 
 def fold(cursor: DriverCursor, index: VectorIndex) -> None:

@@ -102,11 +102,10 @@ class State:
         return nearest_centroids(unpacked(vectors, self.element, self.dimensions, self.metric), self.centroids)
 
 
-def unpacked(
-    vectors: list[bytes], element: str, dimensions: int, metric: str
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+def unpacked(vectors: list[bytes], element: str, dimensions: int, metric: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return packed vectors as float32, shape ``(n, dimensions)``; for cosine scaled to length 1."""
-    packed = np.frombuffer(b"".join(vectors), ELEMENTS[element]).reshape(len(vectors), -1)
+    packed = np.frombuffer(b"".join(vectors), ELEMENTS[element])
+    packed = packed.reshape(len(vectors), -(-dimensions // 8) if element == "bit" else dimensions)
     if element == "bit":
         packed = np.unpackbits(packed, axis=1)[:, :dimensions]
     numbers = packed.astype(np.float32)

@@ -65,6 +65,16 @@ class IndexStatements:
         return self._statement(rows.limit(bindparam("limit")), "after", "limit")
 
     @cached_property
+    def pending_ids(self) -> Statement:
+        """The id of every pending row."""
+        return self._statement(select(self._pending.c.id))
+
+    @cached_property
+    def present(self) -> Statement:
+        """The id of every row that has a vector."""
+        return self._statement(select(self._key).where(self._vector.is_not(None)))
+
+    @cached_property
     def settle(self) -> Statement:
         """Remove a row from what is pending."""
         return self._statement(delete(self._pending).where(self._pending.c.id == bindparam("of")), "of")

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Float, Integer, String, bindparam, column, func, literal, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Float,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    column,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy import inspect as sqlalchemy_inspect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
@@ -14,6 +26,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 from ..errors import InvalidArgument
 from .distance import Distance, check_metric, elem_of, vector_operand
+from .pgvector import prepared_for
 from .types.vector import Vector
 from .types.vector_elements import Array
 from .vector_index import VectorIndex, indexes_of
@@ -85,20 +98,17 @@ def nearest(
     hits = select(func.kv_nearest(key_, column_, query, k, metric, *elements, type_=String())).correlate(None)
     distance: ColumnElement[float] = Distance(column_, query, metric)
     # pgvector's indexes serve the bare operator only.
-    by_distance = distance + 0.0 if exact else distance
-    ordered = (
-        select(key_.label("id"), distance.label("distance"))
-        .where(column_.is_not(None))
-        .order_by(by_distance, key_)
-        .limit(k)
-        .correlate(None)
-    )
+    orders = [_ordered(key_, column_, distance + 0.0, k), _ordered(key_, column_, distance, k)]
     if where is not None:
-        hits, ordered = hits.where(where), ordered.where(where)
-    forms = [hits.scalar_subquery(), ordered.scalar_subquery()]
+        hits, orders = hits.where(where), [ordered.where(where) for ordered in orders]
+    exactly, by_index = orders
+    forms: list[ColumnElement[Any]] = [hits.scalar_subquery(), exactly.scalar_subquery()]
     index = None if exact else _index_of(column_, key_, metric)
     if index is not None:
         forms.append(_by_index(index, query, k, key_, where))
+        prepared = prepared_for(index, k)
+        if prepared is not None:
+            forms += [by_index.where(prepared).scalar_subquery(), k]
     found = _Nearest(*forms)
     return found.table_valued(column("id", key_.type), column("distance", Float()))
 
@@ -116,6 +126,14 @@ def query_vector(query: Any, type_: Any, metric: str, *, what: str = "query") ->
             f"the {what} is a zero vector, which has no direction to compare by cosine; use metric='l2'"
         )
     return array
+
+
+def _ordered(
+    key: ColumnElement[Any], vector: ColumnElement[Any], distance: ColumnElement[float], k: Any
+) -> Select[Any]:
+    """Return ORDER BY distance LIMIT k."""
+    found = select(key.label("id"), distance.label("distance")).where(vector.is_not(None))
+    return found.order_by(distance, key).limit(k).correlate(None)
 
 
 def _columns(vector: Any, key: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
@@ -154,7 +172,10 @@ def _by_index(
 
 
 class _Nearest(Function[Any]):
-    """The forms of one search: SQLite's aggregate, ORDER BY distance LIMIT k, and by an index of ours if there is one."""
+    """The forms of one search: SQLite's aggregate, ORDER BY distance LIMIT k, and where there is an index those by it.
+
+    These are: by ours, and where pgvector has one, by that and ``k``.
+    """
 
     inherit_cache = True
 
@@ -164,18 +185,27 @@ class _Nearest(Function[Any]):
 
 @compiles(_Nearest)
 def _compile_ordered(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(list(element.clauses)[1], **_nested(kw))
+    _, exactly, *indexed = list(element.clauses)
+    if len(indexed) < 3:
+        return compiler.process(exactly, **_nested(kw))
+    # An index of pgvector looks at so many rows at most, of which fewer than k may fulfil a condition.
+    by_index, exactly, k = (compiler.process(form, **_nested(kw)) for form in (indexed[1], exactly, indexed[2]))
+    count = "(SELECT count(*) FROM kv_hits)"
+    return (
+        f"(WITH kv_hits AS MATERIALIZED {by_index} SELECT id, distance FROM kv_hits WHERE {count} >= {k} "  # noqa: S608
+        f"UNION ALL SELECT id, distance FROM {exactly} AS kv_all WHERE {count} < {k})"
+    )
 
 
 @compiles(_Nearest, "sqlite")
-def _compile_aggregate(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str:
-    by_index = list(element.clauses)[2:]
-    if by_index and not getattr(compiler.dialect, LACKS_TABLES, False):
-        found = compiler.process(by_index[0], **_nested(kw))
+def _compile_on_sqlite(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str:
+    hits, _, *indexed = list(element.clauses)
+    if indexed and not getattr(compiler.dialect, LACKS_TABLES, False):
+        found = compiler.process(indexed[0], **_nested(kw))
         return f"(SELECT id, distance FROM {found})"  # noqa: S608 (compiled SQL, no text of the user's)
-    hits = compiler.process(next(iter(element.clauses)), **_nested(kw))
+    found = compiler.process(hits, **_nested(kw))
     columns = "json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS distance"
-    return f"(SELECT {columns} FROM json_each({hits}))"  # noqa: S608 (compiled SQL, no text of the user's)
+    return f"(SELECT {columns} FROM json_each({found}))"  # noqa: S608 (compiled SQL, no text of the user's)
 
 
 def _nested(kw: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class VectorIndex(SchemaItem):
         ``"auto"`` chooses by size; ``"exact"``, ``"rabitq"``, ``"ivf"``, ``"vss"``, ``"vec"``, and pgvector's ``"hnsw"`` and
         ``"ivfflat"``; see ``docs/vectors.md``.
     **options
-        Of the kind: ``lists`` and ``probes`` (ivf, ivfflat), ``m`` and ``ef_construction`` (hnsw), ``factory`` (vss).
+        Of the kind: ``lists`` and ``probes`` (ivf, ivfflat), ``m``, ``ef_construction`` and ``ef_search`` (hnsw), ``factory`` (vss).
 
     Examples
     --------
@@ -84,6 +84,9 @@ class VectorIndex(SchemaItem):
     def _set_parent(self, parent: Any, **kw: Any) -> None:
         self.table = parent
         _indexes.setdefault(parent, []).append(self)
+        from ..indexing.following import follow
+
+        follow()
         event.listen(parent, "after_create", self._with_table("create"))
         event.listen(parent, "before_drop", self._with_table("drop"))
 
@@ -131,11 +134,15 @@ class VectorIndex(SchemaItem):
             )
         return dimensions
 
-    def create(self, connection: Connection) -> None:
-        """Make the index of a table that exists, and put what is in the table into it."""
-        from ..indexing.ddl import create
+    def create(self, connection: Connection, checkfirst: bool = False) -> None:
+        """Make the index of a table that exists, and put what is in the table into it.
 
-        create(connection, self)
+        With ``checkfirst`` nothing is done if there is an index of that name.
+        """
+        from ..indexing.ddl import create, exists
+
+        if not (checkfirst and exists(connection, self)):
+            create(connection, self)
 
     def drop(self, connection: Connection) -> None:
         """Drop the index; the table stays as it is."""

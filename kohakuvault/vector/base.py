@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Table
+from sqlalchemy.engine import Connection
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from ..binding import Bind, Binding
@@ -121,7 +122,20 @@ class VectorBase(Container):
         return [table_of(self.entity)]
 
     def _open(self, binding: Binding) -> None:
-        open_tables(binding, self._tables(), "vectors", self._record, create=self._create, made_with=self._made_with)
+        open_tables(
+            binding,
+            self._tables(),
+            "vectors",
+            self._record,
+            create=self._create,
+            made_with=self._made_with,
+            make_rest=self._make_index,
+        )
+
+    def _make_index(self, connection: Connection) -> None:
+        """Make the index of a table that was there before."""
+        if self._index is not None:
+            self._index.create(connection, checkfirst=True)
 
     @property
     def _made_with(self) -> dict[str, Any]:

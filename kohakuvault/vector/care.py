@@ -20,21 +20,24 @@ class VectorCare(VectorEntries):
         """Look for whatever is wrong with the table; return it, an empty list if nothing is.
 
         That every vector has its length and finite elements, and by cosine a direction, and that every value can be
-        read; that the indexes of columns exist and are sound, as far as the database can tell; foreign keys; the
-        table's record in ``vault_table``. Every row is read, one by one. Pickles are read only where they are
-        allowed, and are no problem elsewhere.
+        read; that the indexes of columns exist and are sound, as far as the database can tell; that the vector index
+        has what is in the rows; foreign keys; the table's record in ``vault_table``. Every row is read, one by one.
+        Pickles are read only where they are allowed, and are no problem elsewhere.
 
         Parameters
         ----------
         fix
-            Make missing indexes, rebuild damaged ones, write a missing or damaged record anew. No row is removed or
-            changed, whether it can be read or not.
+            Make missing indexes, rebuild damaged ones (the vector index too), write a missing or damaged record anew.
+            No row is removed or changed, whether it can be read or not.
 
         >>> from kohakuvault import VectorKVault
         >>> VectorKVault(":memory:", dimensions=3).check()
         []
         """
-        return VectorCheck(self.binding, table_of(self.entity), self._sql, self._record, self._made_with, fix=fix).run()
+        check = VectorCheck(
+            self.binding, table_of(self.entity), self._sql, self._record, self._made_with, self._index, fix=fix
+        )
+        return check.run()
 
     def stats(self) -> dict[str, Any]:
         """Return figures: ``database``, ``table``, ``rows``, what the table was made with, and sizes in bytes.

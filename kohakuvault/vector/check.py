@@ -11,7 +11,10 @@ from sqlalchemy import Table
 
 from ..binding import Binding
 from ..errors import CorruptValue, KohakuVaultError
+from ..indexing.care import build_index
+from ..indexing.check import check_index
 from ..maintenance.base import Problem
+from ..orm.vector_index import VectorIndex
 from ..row_scan import RowScan, RowStatements
 from ..table_check import TableCheck, is_refused_pickle
 from .statements import VectorStatements
@@ -30,6 +33,8 @@ class VectorCheck(TableCheck):
         What the record of the table has to say.
     made_with
         What a record that is written anew says.
+    index
+        The vector index, if there is one.
     fix
         Repair what can be.
     """
@@ -41,6 +46,7 @@ class VectorCheck(TableCheck):
         sql: VectorStatements,
         record: dict[str, Any],
         made_with: dict[str, Any],
+        index: VectorIndex | None,
         *,
         fix: bool,
     ) -> None:
@@ -49,6 +55,7 @@ class VectorCheck(TableCheck):
         self._sql = sql
         self._record = record
         self._made_with = made_with
+        self._index = index
 
     def _steps(self) -> Sequence[Callable[[], None]]:
         # Whoever adds tables to those of vectors adds a step for them here.
@@ -57,7 +64,18 @@ class VectorCheck(TableCheck):
             partial(self._check_indexes, self._table),
             partial(self._check_damage, self._table),
             self._rows,
+            self._vector_index,
         )
+
+    def _vector_index(self) -> None:
+        if self._index is None:
+            return
+        with self._binding.reading() as cursor:
+            problems = check_index(cursor, self._index)
+        if problems and self._fix:
+            build_index(self._binding, self._index, optimizes=False)
+        for what in problems:
+            self._found(what, fixed=self._fix)
 
     def _rows(self) -> None:
         columns, database = self._table.c, self._database

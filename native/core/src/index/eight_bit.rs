@@ -17,13 +17,16 @@
 use std::hint::black_box;
 
 use super::dispatch::dispatched;
-use super::{ID_BYTES, factor, rounded_up};
+use super::{ID_BYTES, factor, rounded_down, rounded_up};
 
 /// Where the code begins: behind the id, scale and error.
 const CODE: usize = ID_BYTES + 8;
 
 /// Lanes of a running sum: registers enough to hide the latency of a fused multiply-add.
 const LANES: usize = 32;
+
+/// Relative error of a distance as it is compared in the end, and of vectors that were scaled to length 1.
+const ROUNDED: f64 = 4e-7;
 
 /// Bytes of an entry.
 pub(super) fn entry_bytes(dimensions: usize) -> usize {
@@ -65,6 +68,8 @@ pub(super) struct Prepared {
     levels: Vec<i16>,
     step: f32,
     norm: f32,
+    /// The length of the longest code: one that is 127 everywhere.
+    longest: f32,
     /// What a dot product is off by for a code of scale 1, at most.
     rest: f32,
     /// Relative error of a sum.
@@ -78,7 +83,7 @@ impl Prepared {
     pub(super) fn new(query: Vec<f32>, compared: Compared) -> Self {
         let dimensions = query.len() as f32;
         let squares: f64 = query.iter().map(|&value| f64::from(value).powi(2)).sum();
-        let rounding = (dimensions / LANES as f32 + 16.0) * f32::EPSILON;
+        let rounding = (dimensions / LANES as f32 + 24.0) * f32::EPSILON;
         let top = (i32::MAX as f32 / (128.0 * dimensions)).clamp(1.0, 32767.0).floor();
         let largest = query.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         let step = (largest / top).max(f32::MIN_POSITIVE);
@@ -89,11 +94,10 @@ impl Prepared {
             .zip(&levels)
             .map(|(&value, &level)| f64::from(value) - f64::from(step) * f64::from(level));
         let left_out = left_out.map(|rest| rest * rest).sum::<f64>().sqrt();
-        // The length of a code is at most that of one that is 127 everywhere.
         let longest = 127.0 * f64::from(dimensions).sqrt();
         let norm = squares.sqrt();
         let rest = rounded_up(longest * (left_out + f64::from(f32::EPSILON) * 4.0 * norm));
-        Self { norm: rounded_up(norm), query, levels, step, rest, rounding, compared }
+        Self { norm: rounded_up(norm), longest: rounded_up(longest), query, levels, step, rest, rounding, compared }
     }
 }
 
@@ -121,18 +125,17 @@ fn bounds_of<const FMA: bool, const WIDE: bool>(
 }
 
 #[inline(always)]
-#[allow(clippy::cast_precision_loss, reason = "rounded, which the rest has room for")]
-fn product(query: &Prepared, entry: &[u8], offset: f32) -> [f32; 2] {
-    let (scale, error) = (factor::<0>(entry), factor::<1>(entry));
+fn product(query: &Prepared, entry: &[u8], offset: f64) -> [f32; 2] {
+    let (scale, error) = (f64::from(factor::<0>(entry)), f64::from(factor::<1>(entry)));
     let mut dot = 0i32;
     for (&level, &code) in query.levels.iter().zip(entry.get(CODE..).unwrap_or(&[])) {
         dot = dot.wrapping_add(i32::from(level).wrapping_mul(i32::from(code.cast_signed())));
     }
-    let score = offset - scale * query.step * dot as f32;
-    let width = error * query.norm * (1.0 + 4.0 * f32::EPSILON)
-        + scale * query.rest
-        + f32::EPSILON * 2.0 * offset;
-    [score - width, score + width]
+    // Factors may be so small or large that `f32` has no room for their product.
+    let score = offset - scale * f64::from(query.step) * f64::from(dot);
+    // Vectors of length 1 are rounded, and so is what is compared in the end.
+    let width = error * f64::from(query.norm) + scale * f64::from(query.rest) + ROUNDED * (offset + score.abs());
+    [rounded_down(score - width), rounded_up(score + width)]
 }
 
 #[inline(always)]
@@ -143,9 +146,13 @@ fn squares<const FMA: bool>(query: &Prepared, entry: &[u8]) -> [f32; 2] {
         multiply_add::<FMA>(difference, difference, sum)
     });
     // A difference of large numbers has their rounding.
-    let rounding = f32::EPSILON * (scale * 127.0 + query.norm) * 8.0;
+    let rounding = f32::EPSILON * (scale * query.longest + query.norm);
     let [lower, upper] = widened(sum.sqrt(), query.rounding, error + rounding);
-    [lower * lower * (1.0 - f32::EPSILON), upper * upper * (1.0 + 2.0 * f32::EPSILON) + f32::MIN_POSITIVE]
+    // Squares of small differences are lost below what `f32` has room for.
+    [
+        lower * lower * (1.0 - 2.0 * f32::EPSILON) - f32::MIN_POSITIVE,
+        upper * upper * (1.0 + 4.0 * f32::EPSILON) + f32::MIN_POSITIVE,
+    ]
 }
 
 #[inline(always)]
@@ -153,7 +160,9 @@ fn differences<const FMA: bool>(query: &Prepared, entry: &[u8]) -> [f32; 2] {
     let (scale, error) = (factor::<0>(entry), factor::<1>(entry));
     let sum =
         sum(query, entry, |value, code, sum| multiply_add::<FMA>(-scale, code, value).abs() + sum);
-    widened(sum, query.rounding, error)
+    // As in `squares`; the sum of a code is at most its length times that of ones.
+    let rounding = f32::EPSILON * scale * query.longest * query.longest / 127.0;
+    widened(sum, query.rounding, error + rounding)
 }
 
 /// A distance give or take what it may be off by, never below zero. Sums that left the range of `f32` bound nothing.

@@ -61,6 +61,9 @@ impl fmt::Display for FormError {
 
 impl std::error::Error for FormError {}
 
+/// The most dimensions that vectors of an index have: far more than anyone's.
+pub const MOST_DIMENSIONS: usize = 1 << 20;
+
 /// Everything that an index's entries depend on.
 #[derive(Clone, Debug)]
 pub struct Form {
@@ -84,8 +87,10 @@ impl Form {
         if !code.encodes(metric) {
             return Err(FormError(format!("{} codes cannot be compared by {metric}", code.name())));
         }
-        if dimensions == 0 {
-            return Err(FormError("vectors of an index have at least one dimension".to_owned()));
+        if !(1..=MOST_DIMENSIONS).contains(&dimensions) {
+            return Err(FormError(format!(
+                "vectors of {dimensions} dimensions given; those of an index have 1 to {MOST_DIMENSIONS}"
+            )));
         }
         let rotation = if code == Code::OneBit {
             if mean.len() != dimensions {
@@ -124,12 +129,15 @@ impl Form {
         }
         let squares: f64 = vector.iter().map(|&value| f64::from(value).powi(2)).sum();
         let norm = squares.sqrt();
-        #[allow(clippy::cast_possible_truncation, reason = "at most 1")]
-        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+        for value in &mut vector {
+            #[allow(clippy::cast_possible_truncation, reason = "at most 1")]
+            let scaled = (f64::from(*value) / norm) as f32;
+            *value = scaled;
+        }
         (norm > 0.0 && norm.is_finite()).then_some(vector)
     }
 
-    /// Appends the entry of a vector. One without direction bounds nothing, so that it is always compared.
+    /// Appends the entry of a vector. Factors of one without direction are not numbers.
     pub fn encode(&self, id: i64, vector: Vec<f32>, into: &mut Vec<u8>) -> Result<(), FormError> {
         let given = vector.len();
         if given != self.dimensions {
@@ -259,16 +267,18 @@ impl Scan {
             Prepared::Signs(query) => signs::bounds(query, block, self.entry, &mut self.bounds),
         }
         let mut counted = 0;
-        for (entry, [lower, upper]) in block.chunks_exact(self.entry).zip(&self.bounds) {
-            let is_far = *lower > into.limit();
-            if is_far && !asks_all {
+        for (entry, &[lower, upper]) in block.chunks_exact(self.entry).zip(&self.bounds) {
+            // A vector without direction has no distance, which is farther than any.
+            let is_nowhere = lower.is_nan() && self.metric == Metric::Cosine;
+            let [lower, upper] = if is_nowhere { [f32::INFINITY; 2] } else { [lower, upper] };
+            if lower > into.limit() && !asks_all {
                 counted += 1;
                 continue;
             }
             let id = id_of(entry);
             if accept(id) {
                 counted += 1;
-                into.offer(*lower, *upper, id);
+                into.offer(lower, upper, id);
             }
         }
         Ok(counted)

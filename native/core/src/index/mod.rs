@@ -23,7 +23,7 @@ pub mod rotation;
 pub mod signs;
 
 pub use candidates::Candidates;
-pub use form::{Code, Form, FormError, Scan};
+pub use form::{Code, Form, FormError, MOST_DIMENSIONS, Scan};
 
 /// Bytes of an entry's id, which it begins with.
 pub const ID_BYTES: usize = 8;
@@ -49,4 +49,9 @@ fn factor<const N: usize>(header: &[u8]) -> f32 {
 fn rounded_up(number: f64) -> f32 {
     let rounded = number as f32;
     if f64::from(rounded) < number { rounded.next_up() } else { rounded }
+}
+
+/// `number` as the nearest `f32` that is not greater.
+fn rounded_down(number: f64) -> f32 {
+    -rounded_up(-number)
 }

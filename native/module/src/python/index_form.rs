@@ -2,7 +2,7 @@
 
 use kohakuvault_core::distance::floats_from_bytes;
 use kohakuvault_core::element::Element;
-use kohakuvault_core::index::{Form, FormError};
+use kohakuvault_core::index::{Form, FormError, MOST_DIMENSIONS};
 use kohakuvault_core::metric::Metric;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -34,6 +34,9 @@ impl IndexForm {
         let code = code.parse().map_err(|error: FormError| value_error(error))?;
         let metric: Metric = metric.parse().map_err(value_error)?;
         let element: Element = element.parse().map_err(value_error)?;
+        if dimensions > MOST_DIMENSIONS {
+            return Err(value_error(format!("at most {MOST_DIMENSIONS} dimensions expected; {dimensions} given")));
+        }
         let row_bytes = element.row_bytes(dimensions);
         // Of bits, as many as the bytes have room for.
         let dimensions = element.dimensions(row_bytes).unwrap_or(dimensions);
@@ -52,6 +55,7 @@ impl IndexForm {
     }
 
     /// The entries of `[(id, packed vector), …]`, one behind the other.
+    #[allow(clippy::needless_pass_by_value, reason = "PyO3 extracts lists by value")]
     fn encode<'py>(&self, py: Python<'py>, rows: Vec<(i64, PyBackedBytes)>) -> PyResult<Bound<'py, PyBytes>> {
         let entries = py.detach(|| -> Result<Vec<u8>, String> {
             let mut entries = Vec::with_capacity(rows.len() * self.form.entry_bytes());

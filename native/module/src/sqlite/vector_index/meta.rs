@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use kohakuvault_core::distance::floats_from_bytes;
 use kohakuvault_core::element::Element;
-use kohakuvault_core::index::{Code, Form};
+use kohakuvault_core::index::{Code, Form, MOST_DIMENSIONS};
 use kohakuvault_core::metric::Metric;
 
 use super::super::api::{BLOB, INTEGER, TEXT};
@@ -39,7 +39,7 @@ impl Meta {
         let mut cells = HashMap::new();
         let mut statement = connection
             .prepare(&format!("SELECT key, value FROM {}", quoted(&format!("{name}_meta"))))
-            .map_err(|error| format!("there is no such index, or it is damaged ({error})"))?;
+            .map_err(|error| format!("there is no such index, or it is damaged ({error}): create it, or call rebuild_index"))?;
         let mut rows = statement.rows();
         while let Some(row) = rows.next()? {
             let key = String::from_utf8_lossy(row.text(0)).into_owned();
@@ -52,7 +52,8 @@ impl Meta {
         let version = cells.int("version")?;
         if version != VERSION {
             return Err(format!(
-                "it has format version {version} and this release reads {VERSION}: install a newer kohakuvault"
+                "it has format version {version} and this release reads {VERSION}: install a newer kohakuvault, or call \
+                 rebuild_index"
             ));
         }
         let metric: Metric = cells.parsed("metric")?;
@@ -60,14 +61,18 @@ impl Meta {
         let dimensions = cells.int("dimensions")?;
         let dimensions = usize::try_from(dimensions)
             .ok()
-            .filter(|dimensions| (1..=1 << 20).contains(dimensions))
+            .filter(|dimensions| (1..=MOST_DIMENSIONS).contains(dimensions))
             .ok_or_else(|| damaged("dimensions"))?;
+        let element: Element = cells.parsed("element")?;
+        // Of bits, as many as the bytes have room for.
+        let dimensions = element.dimensions(element.row_bytes(dimensions)).unwrap_or(dimensions);
         let mean = match cells.optional_blob("mean")? {
-            Some(mean) => floats_from_bytes(&mean).map_err(|error| format!("mean: {error}"))?,
+            Some(mean) => floats_from_bytes(&mean).map_err(|_| damaged("mean"))?,
             None => vec![0.0; dimensions],
         };
         let seed = cells.int("seed")?.cast_unsigned();
-        let form = Form::new(code, metric, dimensions, seed, &mean).map_err(|error| error.to_string())?;
+        let form = Form::new(code, metric, dimensions, seed, &mean)
+            .map_err(|error| format!("its meta table is damaged: {error}; call rebuild_index"))?;
         let lists = match cells.optional_blob("centroids")? {
             Some(centroids) => {
                 let probes = cells.int("probes")?;
@@ -81,7 +86,7 @@ impl Meta {
             key: cells.text("key")?,
             vector: cells.text("vector")?,
             metric,
-            element: cells.parsed("element")?,
+            element,
             form,
             lists,
         })

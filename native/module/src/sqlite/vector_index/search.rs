@@ -30,7 +30,10 @@ impl Index {
         // By bytes: of bits some may be behind the last dimension.
         if query.row_bytes() != self.meta.element.row_bytes(self.meta.form.dimensions()) {
             let expected = self.meta.form.dimensions();
-            return Err(format!("query: {} dimensions given; expected {expected}", query.dimensions()));
+            let given = query.dimensions();
+            return Err(format!(
+                "query: {given} dimensions given; expected {expected}, or call rebuild_index if the index is wrong"
+            ));
         }
         if !query.is_finite() {
             return Err("query: expected finite numbers; NaN or infinity given".to_owned());
@@ -40,7 +43,7 @@ impl Index {
         if let Some(ids) = &wanted.ids
             && ids.len() <= FEW + rows / ONE_IN
         {
-            compare_each(&mut self.vector, &query, ids.iter(), &mut found)?;
+            compare_each(&mut self.vector, &query, ids.ids(), &mut found)?;
             return Ok(found.into_sorted());
         }
         let values = query.values().get(..self.meta.form.dimensions()).unwrap_or_default();
@@ -72,14 +75,26 @@ impl Index {
                 scanning.all(&mut self.blocks, &accept)?
             }
         };
+        let limit = candidates.limit();
         let lost = compare_candidates(&mut self.vector, &query, &scan, candidates, &mut found)?;
-        if !found.is_full() && (lost || !looked_at_all) {
+        let is_complete = match found.farthest() {
+            // What was left out is farther than the limit; rows that are gone may have made that too small.
+            Some(farthest) => !lost || !scan.is_certain() || scan.score(farthest) <= limit,
+            None => !lost && looked_at_all,
+        };
+        if !is_complete {
             // Rows that are gone, though no trigger said so, were taken for the nearest; or lists were left out.
             let mut found = Nearest::new(wanted.k);
             compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
         }
-        Ok(found.into_sorted())
+        let nearest = found.into_sorted();
+        // Equal rows are beside each other.
+        let twice = nearest.iter().zip(nearest.iter().skip(1)).find(|(one, next)| one.1 == next.1);
+        if let Some(((_, id), _)) = twice {
+            return Err(format!("row {id} is in it twice: call rebuild_index"));
+        }
+        Ok(nearest)
     }
 
     /// Whether there are blocks, and about how many rows are in them.
@@ -181,13 +196,15 @@ fn compare_candidates(
     } else {
         found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES)
     };
-    let mut lost = false;
-    for (number, candidate) in candidates.into_sorted().into_iter().enumerate() {
+    let (mut lost, mut compared) = (false, 0);
+    for candidate in candidates.into_sorted() {
         if let Some(farthest) = found.farthest()
-            && (candidate.lower > scan.score(farthest) || number >= most)
+            && (candidate.lower > scan.score(farthest) || compared >= most)
         {
             break;
         }
+        // Those that nothing is known of come first, and do not keep others from being compared.
+        compared += usize::from(candidate.lower > f32::NEG_INFINITY);
         lost |= !compare_one(vector, query, candidate.id, found)?;
     }
     Ok(lost)
@@ -251,13 +268,13 @@ fn compare(query: &Query, id: i64, row: &Row<'_>, column: i32, found: &mut Neare
             Ok(())
         }
         NULL => Ok(()),
-        _ => Err(format!("row {id}: the vector is no BLOB")),
+        _ => Err(format!("the vector of row {id} is no BLOB")),
     }
 }
 
 #[cold]
 fn explain(id: i64, error: DistanceError) -> String {
-    format!("row {id}: {error}")
+    format!("the vector of row {id}: {error}")
 }
 
 /// The k nearest rows so far.
