@@ -20,7 +20,8 @@ from ..errors import DriverError, InvalidArgument, KohakuVaultError
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from ..statements import Statement
-from .building import Progress, batches
+from .building import Progress
+from .learning import batches
 from .statements import IndexStatements, index_statements
 from .store import Anew, IndexStore, Step, comparable, is_whole, missed_rows
 from .virtual import create_virtual, drop_virtual, numbered, quoted, require, require_shadows
@@ -60,8 +61,8 @@ class VssStore(IndexStore):
         factory = index.options.get("factory", _DEFAULT_FACTORY)
         if not isinstance(factory, str) or not _FACTORY.fullmatch(factory) or not _WITH_IDS.search(factory):
             raise InvalidArgument(
-                f"vector index {index.name!r}: factory is a FAISS factory string with IVF, IMI or IDMap2 in it, such as "
-                f"'HNSW32,IDMap2', not {factory!r:.80}"
+                f"vector index {index.name!r}: factory is a FAISS factory string with IVF, IMI or IDMap2 in it, such "
+                f"as 'HNSW32,IDMap2', not {factory!r:.80}"
             )
         self._factory = factory
 
