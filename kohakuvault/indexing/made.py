@@ -7,6 +7,7 @@ import json
 from ..lending import DriverCursor
 from ..orm.vector_index import KINDS, VectorIndex
 from .statements import index_statements
+from .virtual import literal
 
 __all__ = ["as_made"]
 
@@ -14,6 +15,9 @@ __all__ = ["as_made"]
 def as_made(cursor: DriverCursor, index: VectorIndex) -> VectorIndex:
     """Return ``index``, or where it is ``"auto"`` one of the kind, and with the options, that it was made with."""
     if index.kind != "auto" or cursor.dialect.name != "sqlite":
+        return index
+    cursor.command(f"SELECT 1 FROM sqlite_master WHERE name = {literal(f'{index.name}_meta')}")  # noqa: S608 (quoted)
+    if cursor.cursor.fetchone() is None:
         return index
     meta = dict(cursor.all(index_statements(index, cursor.dialect).meta))
     kind = meta.get("kind")
