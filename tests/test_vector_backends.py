@@ -586,7 +586,7 @@ def test_an_engine_that_is_not_ours_has_to_be_told(path):
 
 def test_a_package_that_is_missing_is_named(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sqlite_vec", None)
-    with pytest.raises(ExtensionUnavailable, match=r"pip install sqlite-vec, which has wheels for Linux .* this is"):
+    with pytest.raises(ExtensionUnavailable, match=r"pip install sqlite-vec\. There are wheels for Linux .* this is"):
         create_engine(path, backends=["vec"])
 
 

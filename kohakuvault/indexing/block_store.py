@@ -10,9 +10,10 @@ from sqlalchemy.engine import Connection
 
 from ..errors import CorruptValue, SchemaMismatch
 from ..lending import DriverCursor
+from . import kinds
 from .building import Progress, build
 from .fold import fold
-from .kinds import FOLD, code_of, first_fold, kind_on_sqlite
+from .kinds import code_of, first_fold, kind_on_sqlite
 from .learning import learn
 from .state import State
 from .statements import index_statements
@@ -81,7 +82,7 @@ class BlockStore(IndexStore):
     def due(self, cursor: DriverCursor) -> int | None:
         """Return more for the first time, below which comparing every row is as quick."""
         sql = index_statements(self.index, cursor.dialect)
-        return FOLD if cursor.one(sql.has_blocks) else first_fold(self.index.kind)
+        return kinds.FOLD if cursor.one(sql.has_blocks) else first_fold(self.index.kind)
 
     def fold(self, cursor: DriverCursor) -> None:
         """Bring what is pending into the blocks."""

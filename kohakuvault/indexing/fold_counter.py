@@ -9,7 +9,7 @@ from ..binding.base import savepoint
 from ..errors import CorruptValue, ExtensionUnavailable, InvalidDatabase, KohakuVaultError, SchemaMismatch
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
-from .kinds import FOLD
+from . import kinds
 from .statements import index_statements
 from .stores import store_of
 
@@ -45,7 +45,7 @@ class FoldCounter:
             if due is None:
                 self._left = sys.maxsize
                 return
-            self._left = FOLD if pending >= due else due - pending
+            self._left = kinds.FOLD if pending >= due else due - pending
             if pending >= due:
                 with savepoint(cursor):
                     self._store.fold(cursor)
@@ -53,7 +53,7 @@ class FoldCounter:
             if not cursor.in_transaction:
                 raise
             # The rows are what matters, and they are well. Searches raise the error.
-            self._left = FOLD
+            self._left = kinds.FOLD
             warnings.warn(f"{self._describe(error)}: {error}", RuntimeWarning, stacklevel=2)
 
     def _pending(self, cursor: DriverCursor) -> tuple[int, int | None]:

@@ -13,8 +13,8 @@ from ..errors import InvalidArgument
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from ..statements import Statement
+from . import kinds
 from .building import Progress
-from .kinds import FOLD
 from .learning import BEFORE_ALL, batches
 from .statements import index_statements
 from .store import Anew, IndexStore, Step, comparable, is_whole, missed_rows
@@ -92,7 +92,7 @@ class VecStore(IndexStore):
 
     def due(self, cursor: DriverCursor) -> int | None:
         """Return as many as other kinds fold at a time."""
-        return FOLD
+        return kinds.FOLD
 
     def fold(self, cursor: DriverCursor) -> None:
         """Bring what is pending into the table. What is not a vector stays pending: every search names it."""

@@ -13,7 +13,7 @@ from ..backends import ensure_backend
 from ..errors import CorruptValue
 from ..lending import DriverCursor
 
-__all__ = ["create_virtual", "drop_virtual", "numbered", "quoted", "require", "require_shadows"]
+__all__ = ["create_virtual", "drop_virtual", "literal", "numbered", "quoted", "require", "require_shadows"]
 
 _OF_NAME = text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name")
 

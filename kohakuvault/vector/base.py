@@ -14,7 +14,7 @@ from ..container import Container
 from ..errors import CorruptValue, InvalidArgument, NotFound
 from ..indexing.fold_counter import FoldCounter
 from ..indexing.made import as_made
-from ..lending import DriverCursor
+from ..lending import DriverCursor, translated_errors
 from ..orm.tables import VectorTable, table_of, vector_class
 from ..orm.types import Vector
 from ..orm.vector_index import VectorIndex, indexes_of
@@ -108,7 +108,7 @@ class VectorBase(Container):
             self._folding = FoldCounter(self._index)
             self._require_backend(binding)
         self._open(binding)
-        if self._index is not None:
+        if self._index is not None and self._index.kind == "auto" and not is_own:
             self._take_index(binding, self._index)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -158,11 +158,14 @@ class VectorBase(Container):
 
     def _take_index(self, binding: Binding, index: VectorIndex) -> None:
         """Keep up the index that there is: ``"auto"`` may have found any."""
-        with binding.reading() as cursor:
-            made = as_made(cursor, index)
-        if made is not index:
-            self._index, self.index, self._folding = made, made.kind, FoldCounter(made)
-            self._require_backend(binding)
+        with translated_errors(binding.engine), binding.inspecting() as connection:
+            made = as_made(connection, index)
+        if made is index:
+            return
+        self._index = made
+        self.index = None if made is None else made.kind
+        self._folding = None if made is None or self._folding is None else FoldCounter(made)
+        self._require_backend(binding)
 
     def _require_backend(self, binding: Binding) -> None:
         if self._folding is not None and self._folding.backend is not None:
