@@ -51,8 +51,11 @@ class FoldCounter:
         except (CorruptValue, InvalidDatabase, SchemaMismatch) as error:
             if not cursor.in_transaction:
                 raise
-            # The rows are what matters, and they are well. Searches raise the error.
             self._left = FOLD
+            if cursor.one(index_statements(self._index, cursor.dialect).exists) is None:
+                # Declared, and not made yet.
+                return
+            # The rows are what matters, and they are well. Searches raise the error.
             warnings.warn(
                 f"vector index {self._index.name!r} is damaged, and stays behind its table until rebuild_index() or "
                 f"check(fix=True) mends it: {error}",

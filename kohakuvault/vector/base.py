@@ -20,6 +20,7 @@ from ..orm.vector_index import indexes_of
 from ..schema import entity_of, open_tables
 from .metadata import Declaration, declared_columns
 from .options import check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
+from .recorded import index_by_record
 from .statements import vector_statements
 
 __all__ = ["VectorBase", "corrupt_row"]
@@ -49,6 +50,12 @@ class VectorBase(Container):
         check_vector_type(vector_type)
         index = check_index(index)
         columns = declared_columns(metadata)
+        self._read_only = read_only
+        self._create = create and not read_only
+        super().__init__(bind, read_only=read_only)
+        binding = self.binding
+        # "auto" takes the index that is there.
+        kind = index_by_record(binding, table) if index == "auto" and isinstance(table, str) else index
         self.entity: type[VectorTable] = entity_of(
             table,
             VectorTable,
@@ -58,7 +65,7 @@ class VectorBase(Container):
                 vector_type,
                 pickle=pickle,
                 metadata=columns,
-                index=None if index is None else (index, chosen_metric(metric, vector_type)),
+                index=None if kind is None else (kind, chosen_metric(metric, vector_type)),
             ),
         )
         is_own = not isinstance(table, str)
@@ -72,10 +79,6 @@ class VectorBase(Container):
         self._index = next((each for each in indexes_of(table_of(self.entity)) if each.column.key == "vector"), None)
         self.index = None if self._index is None else self._index.kind
         self._options = {"index": index, "metadata": list(columns), "create": create, "pickle": pickle}
-        self._read_only = read_only
-        self._create = create and not read_only
-        super().__init__(bind, read_only=read_only)
-        binding = self.binding
         self._sql = vector_statements(table_of(self.entity), binding.dialect)
         self._takes_any = True
         self._allows_pickle = self._sql.pickle
@@ -89,7 +92,6 @@ class VectorBase(Container):
         }
         if not is_own:
             self._record["metadata"] = {column.name: str(column.type.compile(binding.dialect)) for column in columns}
-            # "auto" takes the index that is there.
             if index != "auto":
                 self._record["index"] = index
         self._folding = None

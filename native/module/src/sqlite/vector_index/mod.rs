@@ -64,7 +64,9 @@ impl Index {
             ["meta", "blk", "loc", "pending"].map(|satellite| quoted(&format!("{name}_{satellite}")));
         let (table, key, vector) = (quoted(&meta.table), quoted(&meta.key), quoted(&meta.vector));
         let prepare = |sql: String| {
-            connection.prepare(&sql).map_err(|error| format!("a table of it is damaged ({error}): call rebuild_index"))
+            connection
+                .prepare(&sql)
+                .map_err(|error| format!("a table of it is damaged ({error}): call rebuild_index"))
         };
         Ok(Self {
             schema,

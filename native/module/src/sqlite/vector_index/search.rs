@@ -60,11 +60,12 @@ impl Index {
         let accept = |id: i64| {
             wanted.ids.as_ref().is_none_or(|ids| ids.contains(id)) && pending.binary_search(&id).is_err()
         };
-        let looked_at_all = match &self.meta.lists {
+        match &self.meta.lists {
             Some(lists) => {
                 let order = lists.ordered(values)?;
                 let enough = enough(lists, wanted.ids.as_ref(), rows);
-                let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
+                let mut scanning =
+                    Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
                 match enough {
                     Some(enough) => scanning.lists(&mut self.blocks_of_list, &order, enough, &accept)?,
                     None => scanning.all(&mut self.blocks, &accept)?,
@@ -74,16 +75,16 @@ impl Index {
                 let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: false };
                 scanning.all(&mut self.blocks, &accept)?
             }
-        };
+        }
         let limit = candidates.limit();
         let lost = compare_candidates(&mut self.vector, &query, &scan, candidates, &mut found)?;
         let is_complete = match found.farthest() {
             // What was left out is farther than the limit; rows that are gone may have made that too small.
             Some(farthest) => !lost || !scan.is_certain() || scan.score(farthest) <= limit,
-            None => !lost && looked_at_all,
+            // Fewer than there can be: of lists that were left out, or of blocks that somebody damaged.
+            None => wanted.ids.as_ref().is_some_and(|ids| found.len() >= ids.len()),
         };
         if !is_complete {
-            // Rows that are gone, though no trigger said so, were taken for the nearest; or lists were left out.
             let mut found = Nearest::new(wanted.k);
             compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
@@ -140,14 +141,14 @@ struct Scanning<'search> {
 }
 
 impl Scanning<'_> {
-    /// Scans list after list until `enough` entries were accepted; returns whether it was all of them.
+    /// Scans list after list until `enough` entries were accepted.
     fn lists(
         &mut self,
         blocks: &mut Statement,
         order: &[i64],
         enough: usize,
         accept: &impl Fn(i64) -> bool,
-    ) -> Result<bool, String> {
+    ) -> Result<(), String> {
         let mut seen = 0;
         for &list in order {
             let [from, to] = Lists::blocks(list);
@@ -155,16 +156,15 @@ impl Scanning<'_> {
             blocks.bind_int(2, to)?;
             seen += self.blocks(blocks.rows(), accept)?;
             if seen >= enough {
-                return Ok(false);
+                break;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Scans every block; returns that it was all of them.
-    fn all(&mut self, blocks: &mut Statement, accept: &impl Fn(i64) -> bool) -> Result<bool, String> {
-        self.blocks(blocks.rows(), accept)?;
-        Ok(true)
+    /// Scans every block.
+    fn all(&mut self, blocks: &mut Statement, accept: &impl Fn(i64) -> bool) -> Result<(), String> {
+        self.blocks(blocks.rows(), accept).map(drop)
     }
 
     fn blocks(&mut self, mut rows: Rows<'_>, accept: &impl Fn(i64) -> bool) -> Result<usize, String> {
@@ -191,11 +191,8 @@ fn compare_candidates(
     candidates: Candidates,
     found: &mut Nearest,
 ) -> Result<bool, String> {
-    let most = if scan.is_certain() {
-        usize::MAX
-    } else {
-        found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES)
-    };
+    let most =
+        if scan.is_certain() { usize::MAX } else { found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES) };
     let (mut lost, mut compared) = (false, 0);
     for candidate in candidates.into_sorted() {
         if let Some(farthest) = found.farthest()
@@ -224,12 +221,7 @@ fn compare_each(
 }
 
 /// Compares the row of an id; returns whether there is one.
-fn compare_one(
-    vector: &mut Statement,
-    query: &Query,
-    id: i64,
-    found: &mut Nearest,
-) -> Result<bool, String> {
+fn compare_one(vector: &mut Statement, query: &Query, id: i64, found: &mut Nearest) -> Result<bool, String> {
     vector.bind_int(1, id)?;
     let mut rows = vector.rows();
     match rows.next()? {
@@ -318,6 +310,10 @@ impl Nearest {
         {
             *farthest = new;
         }
+    }
+
+    fn len(&self) -> usize {
+        self.heap.len()
     }
 
     fn is_full(&self) -> bool {
