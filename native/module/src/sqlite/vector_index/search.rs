@@ -50,16 +50,24 @@ impl Index {
         if self.source.is_some() {
             return self.search_source(&query, wanted, rows);
         }
+        self.search_blocks(&query, wanted, has_blocks.then_some(rows))
+    }
+
+    /// Searches the blocks of about so many rows, and compares every row where there are none.
+    fn search_blocks(
+        &mut self,
+        query: &Query,
+        wanted: &Wanted<'_>,
+        rows: Option<usize>,
+    ) -> Result<Vec<(f64, i64)>, String> {
+        let mut found = Nearest::new(wanted.k);
         let values = query.values().get(..self.meta.dimensions).unwrap_or_default();
-        let scan = match self.blocks() {
-            Some((entries, _)) if has_blocks => entries.form.scan(values.to_vec()),
-            _ => None,
-        };
-        let Some(mut scan) = scan else {
-            compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
+        let scan = self.blocks().and_then(|(entries, _)| entries.form.scan(values.to_vec()));
+        let (Some(rows), Some(mut scan)) = (rows, scan) else {
+            compare_all(&mut self.rows, query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
         };
-        let pending = self.compare_pending(&query, wanted, &mut found)?;
+        let pending = self.compare_pending(query, wanted, &mut found)?;
         let mut candidates = Candidates::new(wanted.k);
         for distance in found.distances() {
             candidates.bound(scan.score(distance));
@@ -67,12 +75,13 @@ impl Index {
         let accept = |id: i64| {
             wanted.ids.as_ref().is_none_or(|ids| ids.contains(id)) && pending.binary_search(&id).is_err()
         };
-        let looked_at_all = match self.blocks() {
-            None => true,
+        match self.blocks() {
+            None => {}
             Some((Entries { lists: Some(lists), .. }, blocks)) => {
                 let order = lists.ordered(values)?;
                 let enough = enough(lists, wanted.ids.as_ref(), rows);
-                let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
+                let mut scanning =
+                    Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
                 match enough {
                     Some(enough) => scanning.lists(&mut blocks.of_list, &order, enough, &accept)?,
                     None => scanning.all(&mut blocks.all, &accept)?,
@@ -82,18 +91,18 @@ impl Index {
                 let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: false };
                 scanning.all(&mut blocks.all, &accept)?
             }
-        };
+        }
         let limit = candidates.limit();
-        let lost = compare_candidates(&mut self.vector, &query, &scan, candidates, &mut found)?;
+        let lost = compare_candidates(&mut self.vector, query, &scan, candidates, &mut found)?;
         let is_complete = match found.farthest() {
             // What was left out is farther than the limit; rows that are gone may have made that too small.
             Some(farthest) => !lost || !scan.is_certain() || scan.score(farthest) <= limit,
-            None => !lost && looked_at_all,
+            // Fewer than there can be: of lists that were left out, or of blocks that somebody damaged.
+            None => wanted.ids.as_ref().is_some_and(|ids| found.len() >= ids.len()),
         };
         if !is_complete {
-            // Rows that are gone, though no trigger said so, were taken for the nearest; or lists were left out.
             let mut found = Nearest::new(wanted.k);
-            compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
+            compare_all(&mut self.rows, query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
         }
         let nearest = found.into_sorted();
@@ -148,14 +157,14 @@ struct Scanning<'search> {
 }
 
 impl Scanning<'_> {
-    /// Scans list after list until `enough` entries were accepted; returns whether it was all of them.
+    /// Scans list after list until `enough` entries were accepted.
     fn lists(
         &mut self,
         blocks: &mut Statement,
         order: &[i64],
         enough: usize,
         accept: &impl Fn(i64) -> bool,
-    ) -> Result<bool, String> {
+    ) -> Result<(), String> {
         let mut seen = 0;
         for &list in order {
             let [from, to] = Lists::blocks(list);
@@ -163,16 +172,15 @@ impl Scanning<'_> {
             blocks.bind_int(2, to)?;
             seen += self.blocks(blocks.rows(), accept)?;
             if seen >= enough {
-                return Ok(false);
+                break;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Scans every block; returns that it was all of them.
-    fn all(&mut self, blocks: &mut Statement, accept: &impl Fn(i64) -> bool) -> Result<bool, String> {
-        self.blocks(blocks.rows(), accept)?;
-        Ok(true)
+    /// Scans every block.
+    fn all(&mut self, blocks: &mut Statement, accept: &impl Fn(i64) -> bool) -> Result<(), String> {
+        self.blocks(blocks.rows(), accept).map(drop)
     }
 
     fn blocks(&mut self, mut rows: Rows<'_>, accept: &impl Fn(i64) -> bool) -> Result<usize, String> {
@@ -199,11 +207,8 @@ fn compare_candidates(
     candidates: Candidates,
     found: &mut Nearest,
 ) -> Result<bool, String> {
-    let most = if scan.is_certain() {
-        usize::MAX
-    } else {
-        found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES)
-    };
+    let most =
+        if scan.is_certain() { usize::MAX } else { found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES) };
     let (mut lost, mut compared) = (false, 0);
     for candidate in candidates.into_sorted() {
         if let Some(farthest) = found.farthest()
@@ -232,12 +237,7 @@ pub(super) fn compare_each(
 }
 
 /// Compares the row of an id; returns whether there is one.
-fn compare_one(
-    vector: &mut Statement,
-    query: &Query,
-    id: i64,
-    found: &mut Nearest,
-) -> Result<bool, String> {
+fn compare_one(vector: &mut Statement, query: &Query, id: i64, found: &mut Nearest) -> Result<bool, String> {
     vector.bind_int(1, id)?;
     let mut rows = vector.rows();
     match rows.next()? {
@@ -326,6 +326,10 @@ impl Nearest {
         {
             *farthest = new;
         }
+    }
+
+    fn len(&self) -> usize {
+        self.heap.len()
     }
 
     pub(super) fn is_full(&self) -> bool {
