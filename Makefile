@@ -12,10 +12,10 @@ export PYTHON SYSTEM_PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test pytest stress test-system test-rust lint fmt bench clean
+.PHONY: help setup demo test pytest stress test-system test-rust lint fmt bench bench-vectors clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv: the package (editable, release build) and all that tests need
 	@scripts/setup.sh
@@ -60,7 +60,11 @@ bench: setup ## speed beside the raw driver, other packages and numpy; ARGS="--o
 	@scripts/peers.sh
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
+bench-vectors: setup ## vector search beside its peers: tables, targets, a plot; ARGS="--scale", "--sets 100k --kinds rabitq"
+	@scripts/peers.sh vector-peers
+	@$(BIN)/python benchmarks/vector_bench.py --plot docs/images/vectors.png $(ARGS)
+
 clean: ## remove all that the other commands made
-	rm -rf .venv .venv-peers .venv-system native/target kohakuvault/_native*.so
+	rm -rf .venv .venv-peers .venv-vector-peers .venv-system benchmarks/.cache native/target kohakuvault/_native*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from typing_extensions import Self
@@ -23,6 +24,10 @@ NAMES = {
     "kv": (UPSTREAM, "diskcache", "sqlitedict"),
     "column": (UPSTREAM, "zarr", "h5py"),
 }
+
+
+class PeerFailed(Exception):
+    """A store that could not be started, or could not do what it was asked for; the text says why."""
 
 
 def are_installed() -> bool:
@@ -51,15 +56,34 @@ def notes(peers: list[Peer]) -> list[str]:
 class Peer:
     """A worker that holds one peer's store and times operations on it when asked to.
 
-    ``numbers`` are what stores of that kind are made with, such as the number of keys.
+    ``numbers`` are what stores of that kind are made with, such as the number of keys. ``environment`` is added to
+    this process's.
     """
 
-    def __init__(self, kind: str, name: str, folder: Path, *numbers: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        folder: Path,
+        *numbers: int,
+        python: Path = PYTHON,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         # -E: PYTHONPATH is for this Python.
-        command = [str(PYTHON), "-E", str(HERE / "peer_worker.py"), kind, name, str(folder), *map(str, numbers)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        about = self._answer()
+        worker = [str(python), "-E", str(HERE / "peer_worker.py"), f"{kind}_peers"]
+        self._process = subprocess.Popen(
+            [*worker, name, str(folder), *map(str, numbers)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        try:
+            about = self._answer()
+        except PeerFailed:
+            self.close()
+            raise
         self.version: str = about["version"]
         self.settings: str = about["settings"]
 
@@ -77,8 +101,11 @@ class Peer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"the worker of {self.name} ended with status {self._process.wait()}; its error is above")
-        return json.loads(line)
+            raise PeerFailed(f"the worker of {self.name} ended with status {self._process.wait()}; its error is above")
+        found = json.loads(line)
+        if isinstance(found, dict) and "error" in found:
+            raise PeerFailed(f"{self.name}: {found['error']}")
+        return found
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +113,10 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:

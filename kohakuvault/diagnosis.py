@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL, Engine
 
 from . import _native, extension
+from .backends import BACKENDS, Backend
 from .engine import PRAGMAS, create_engine, installed, require_exists
 from .lending import translated_errors
 
@@ -83,7 +84,7 @@ def _sqlite(engine: Engine) -> Report:
             f"SQLite {version} has the WAL-reset race, which two processes that checkpoint at the same moment can "
             "rarely hit, and lose a commit; 3.51.3 and newer do not"
         )
-    report.backends = {name: _backend(name, dbapi.__name__) for name in _BACKENDS}
+    report.backends = {each.project: _backend(each, dbapi.__name__) for each in BACKENDS.values()}
     if engine not in installed:
         report.problems.append(
             "the engine is as the application made it: call kohakuvault.install(engine), or add "
@@ -132,23 +133,16 @@ connection = open_with(
 )
 print(connection.execute(f"SELECT {function}()").fetchone()[0])
 """
-_BACKENDS = {
-    "sqlite-vec": ("sqlite_vec", "vec_version", "loadable_path:sqlite3_vec_init"),
-    "sqlite-vss": (
-        "sqlite_vss",
-        "vss_version",
-        "vector_loadable_path:sqlite3_vector_init",
-        "vss_loadable_path:sqlite3_vss_init",
-    ),
-}
 
 
-def _backend(name: str, driver: str) -> str:
+def _backend(backend: Backend, driver: str) -> str:
+    name = backend.project
     try:
         importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return f"not installed (pip install {name})"
-    probe = [sys.executable, "-c", _PROBE, driver, *_BACKENDS[name]]
+    libraries = (":".join(library) for library in backend.libraries)
+    probe = [sys.executable, "-c", _PROBE, driver, backend.package, backend.version_function, *libraries]
     try:
         done = subprocess.run(probe, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:

@@ -7,7 +7,8 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -22,7 +23,9 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from . import extension
+from .backends import check_backends, load_backends, opening_with, prepare_backends
 from .errors import CannotOpen, InvalidArgument, InvalidDatabase
+from .extension import Rung
 
 __all__ = ["PRAGMAS", "KohakuVaultPlugin", "create_engine", "install"]
 
@@ -53,6 +56,7 @@ def create_engine(
     read_only: bool = False,
     driver: str = "auto",
     extension: str = "auto",
+    backends: Iterable[str] = (),
     **options: Any,
 ) -> Engine:
     """Return a SQLAlchemy engine for a file or URL that the containers, and your own models, run on.
@@ -73,6 +77,9 @@ def create_engine(
         SQLite: ``"auto"``, ``"sqlite3"``, ``"pysqlite3"`` or ``"sqlean"``.
     extension
         SQLite: the rung by which connections get the SQL functions; see :mod:`kohakuvault.extension`.
+    backends
+        SQLite: ``"vec"`` (sqlite-vec) and ``"vss"`` (sqlite-vss), for the kinds of vector index of those names. A
+        container of such a kind loads what it needs by itself; Sessions and ``create_all`` need it here.
     **options
         Passed to :func:`sqlalchemy.create_engine`.
 
@@ -82,10 +89,13 @@ def create_engine(
         for an unknown option value.
     CannotOpen
         when the directory of a new file does not exist, or a file to be read only does not.
+    ExtensionUnavailable
+        when a backend is not installed, or cannot be loaded.
     """
     url = as_url(path_or_url)
-    given = (durability, pragmas, read_only, extension)
-    if "kohakuvault" in url.normalized_query.get("plugin", ()) and given != ("normal", None, False, "auto"):
+    backends = check_backends(backends)
+    given = (durability, pragmas, read_only, extension, backends)
+    if "kohakuvault" in url.normalized_query.get("plugin", ()) and given != ("normal", None, False, "auto", ()):
         raise InvalidArgument(
             "plugin=kohakuvault in the URL sets the engine up by the URL's own options: put all of them "
             "there, or leave the plugin out"
@@ -103,7 +113,9 @@ def create_engine(
         else:
             url = _file_url(url, read_only)
     engine = _new_engine(url, options)
-    return install(engine, durability=durability, pragmas=pragmas, read_only=read_only, extension=extension)
+    return install(
+        engine, durability=durability, pragmas=pragmas, read_only=read_only, extension=extension, backends=backends
+    )
 
 
 def _new_engine(url: URL, options: dict[str, Any]) -> Engine:
@@ -116,7 +128,15 @@ def _new_engine(url: URL, options: dict[str, Any]) -> Engine:
         raise InvalidArgument(f"the driver of {url.drivername} is not installed ({error}){hint}") from error
 
 
-installed: weakref.WeakSet[Engine] = weakref.WeakSet()
+@dataclass
+class Installation:
+    """What new connections of an engine get: our functions by a rung, and these backends."""
+
+    rung: Rung
+    backends: list[str]
+
+
+installed: weakref.WeakKeyDictionary[Engine, Installation] = weakref.WeakKeyDictionary()
 
 
 def install(
@@ -126,6 +146,7 @@ def install(
     pragmas: Mapping[str, Any] | None = None,
     read_only: bool = False,
     extension: str = "auto",
+    backends: Iterable[str] = (),
 ) -> Engine:
     """Fit an existing engine with what :func:`create_engine` sets up, and return it.
 
@@ -133,18 +154,23 @@ def install(
     writes begins with ``BEGIN IMMEDIATE`` at its first write, so that it waits for the lock instead of
     failing half-way. (Reads before that see each the newest commit, as on PostgreSQL.) The pool's connections
     are replaced, each when nobody has it checked out. Other databases need nothing. Calling it twice is
-    harmless.
+    harmless; with ``backends`` the second call adds those.
 
     An ``AsyncEngine`` is taken by its ``sync_engine``.
     """
     engine = getattr(engine, "sync_engine", engine)
     if not isinstance(engine, Engine):
         raise InvalidArgument(f"install() takes a SQLAlchemy Engine, not {type(engine).__name__}")
-    if engine.dialect.name != "sqlite" or engine in installed:
+    backends = check_backends(backends)
+    if engine.dialect.name != "sqlite":
+        return engine
+    if engine in installed:
+        add_backends(engine, backends)
         return engine
 
     settings = _settings(durability, pragmas, read_only)
     rung = _extension_rung(extension, cast(ModuleType, engine.dialect.dbapi))
+    loaded = prepare_backends(backends, rung, cast(ModuleType, engine.dialect.dbapi))
     mark_tables(engine, rung != "create_function")
 
     def connect(connection: Any, record: Any) -> None:
@@ -153,18 +179,34 @@ def install(
             record.info["kohakuvault.rung"] = _attach(connection, None if rung == "auto_extension" else rung)
         else:
             record.info["kohakuvault.rung"] = rung
+        if rung == "load_extension":
+            load_backends(connection, loaded)
+
+    def open_with_functions(dialect: Any, record: Any, arguments: Any, keywords: Any) -> Any:
+        with opening_with(loaded):
+            return dialect.connect(*arguments, **keywords)
 
     if rung == "auto_extension":
-        event.listen(engine, "do_connect", _connect_with_functions)
+        event.listen(engine, "do_connect", open_with_functions)
     event.listen(engine, "connect", connect)
     event.listen(engine, "before_cursor_execute", _begin_before_write)
-    installed.add(engine)
+    installed[engine] = Installation(rung, loaded)
     if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
         # A database in memory lives in its connection, which therefore cannot be replaced.
         event.listen(engine, "checkout", lambda connection, record, _: _fit_old(connection, record, connect))
     elif getattr(engine.pool, "checkedin", int)() or getattr(engine.pool, "checkedout", int)():
         engine.dispose()
     return engine
+
+
+def add_backends(engine: Engine, names: Iterable[str]) -> None:
+    """Give new connections of ``engine`` backends, and replace those that nobody has checked out."""
+    has = installed[engine]
+    missing = [name for name in names if name not in has.backends]
+    new = prepare_backends(missing, has.rung, cast(ModuleType, engine.dialect.dbapi))
+    has.backends += new
+    if new and not isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
+        engine.dispose()
 
 
 def mark_tables(engine: Engine, has_tables: bool) -> None:
@@ -176,10 +218,11 @@ def mark_tables(engine: Engine, has_tables: bool) -> None:
 class KohakuVaultPlugin(CreateEnginePlugin):
     """``sqlalchemy.create_engine("sqlite:///app.db?plugin=kohakuvault")`` is an engine with :func:`install`.
 
-    ``durability``, ``extension`` and ``read_only`` may follow in the URL's query, as may ``pragma_<name>``.
+    ``durability``, ``extension``, ``read_only`` and ``backends``, with commas between them, may follow in the URL's
+    query, as may ``pragma_<name>``.
     """
 
-    _OPTIONS = ("durability", "extension", "read_only")
+    _OPTIONS = ("durability", "extension", "read_only", "backends")
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
         super().__init__(url, kwargs)
@@ -187,6 +230,10 @@ class KohakuVaultPlugin(CreateEnginePlugin):
         self.options: dict[str, Any] = {name: query[name] for name in self._OPTIONS if name in query}
         if "read_only" in self.options:
             self.options["read_only"] = str(self.options["read_only"]).lower() in ("1", "true", "on", "yes")
+        if "backends" in self.options:
+            given = self.options["backends"]
+            names = given.split(",") if isinstance(given, str) else given
+            self.options["backends"] = check_backends(name.strip() for name in names if name.strip())
         self.options["pragmas"] = {
             name.removeprefix("pragma_"): value for name, value in query.items() if name.startswith("pragma_")
         }
@@ -340,11 +387,6 @@ def _set_journal_mode(cursor: Any, mode: str) -> None:
             # Databases in memory, and files on file systems without shared memory, keep their own mode.
             if reached.lower() != mode.lower():
                 return
-
-
-def _connect_with_functions(dialect: Any, record: Any, arguments: Any, keywords: Any) -> Any:
-    with extension.auto_extension():
-        return dialect.connect(*arguments, **keywords)
 
 
 def _fit_old(connection: Any, record: Any, fit: Any) -> None:

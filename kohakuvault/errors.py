@@ -132,6 +132,12 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
         "the table was dropped, or its creation was rolled back, after the container was opened. Open it again",
     ),
     (
+        "no such module: v",
+        ExtensionUnavailable,
+        "the table is one of sqlite-vec or sqlite-vss: make the engine with kohakuvault.create_engine(path, "
+        'backends=["vec", "vss"]), or call kohakuvault.install(engine, backends=…)',
+    ),
+    (
         "no such function: kv_",
         ExtensionUnavailable,
         "call kohakuvault.install(engine) before the first connection, or create the engine with "

@@ -32,6 +32,7 @@ __all__ = [
     "attach",
     "auto_extension",
     "best_rung",
+    "entry_point",
     "has_collect",
     "has_functions",
     "has_gather",
@@ -169,7 +170,7 @@ def auto_extension(*entries: Any) -> Iterator[None]:
     library = _library()
     if library is None:
         raise ExtensionUnavailable("sqlite3_auto_extension cannot be reached through ctypes in this Python")
-    entries = entries or (_entry_point(),)
+    entries = entries or (entry_point(),)
     with _registering:
         try:
             for entry in entries:
@@ -199,7 +200,8 @@ def _library() -> Any:
 
 
 @cache
-def _entry_point() -> Any:
+def entry_point() -> Any:
+    """Return the entry point of our extension, as a pointer."""
     import ctypes
 
     return ctypes.cast(ctypes.CDLL(_native.__file__).sqlite3_native_init, ctypes.c_void_p)

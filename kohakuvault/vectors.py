@@ -25,12 +25,17 @@ class VectorKVault(VectorIndexed, VectorMany, VectorOrder, VectorCare):
     dimensions
         The length of every vector, 1 to 16,000.
     metric
-        ``"cosine"`` (1 - cosine similarity; the default), ``"l2"`` (Euclidean), ``"l1"`` (sum of absolute differences)
-        or ``"hamming"`` (number of dimensions in which exactly one of the two is greater than zero).
+        ``"cosine"`` (1 - cosine similarity; the default), ``"l2"`` (Euclidean), ``"l1"`` (sum of absolute differences),
+        ``"ip"`` (negative inner product) or ``"hamming"`` (number of dimensions in which exactly one of the two is
+        greater than zero; the default, and the only one, of bits).
     vector_type
-        What an element is stored as: ``"f32"``.
+        What an element is stored as: ``"f32"``, ``"f16"``, ``"i8"`` or ``"bit"``; see
+        :class:`~kohakuvault.orm.types.Vector`.
     index
-        How searches are made faster: ``"auto"``, None or a kind of index by its name.
+        How searches are made faster: ``"auto"``, None or a kind of index by its name. ``"auto"`` takes the index that
+        there is.
+    index_options
+        Options of the index, of its kind: see :class:`~kohakuvault.orm.VectorIndex`.
     metadata
         Columns beside the value, to filter by: SQLAlchemy types by name, ``{"lang": String(), "year": Integer()}``, or
         a list of Columns, of which ``index=True`` is heeded. They are nullable.

@@ -467,3 +467,24 @@ def test_values_are_packed_as_the_mapped_class_says(kv_of_each_kind):
         with pytest.raises(UnsupportedType):
             table.put_many([("c", (1, 2))])
         assert table.get_many("ab") == [[1], "x"]
+
+
+class Dated(KVTable, Base):
+    __tablename__ = "dated"
+
+    by: Mapped[str] = mapped_column(default="me")
+    made: Mapped[int] = mapped_column(default=lambda: 5)
+    changed: Mapped[int | None] = mapped_column(onupdate=lambda: 7)
+
+
+def test_columns_of_a_mapped_class_have_their_defaults(kv_of_each_kind):
+    for kv in kv_of_each_kind:
+        table = KVault(kv, Dated)
+        table["a"] = 1
+        table.put_many([("b", 2), ("c", 3)])
+        assert table.setdefault("d", 4) == 4
+        table.incr("d")
+        with kv.engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT key, by, made, changed FROM dated ORDER BY id").fetchall()
+        assert rows == [("a", "me", 5, None), ("b", "me", 5, None), ("c", "me", 5, None), ("d", "me", 5, 7)]
+        assert table.copy() == {"a": 1, "b": 2, "c": 3, "d": 5}

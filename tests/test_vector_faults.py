@@ -29,7 +29,7 @@ pytestmark = [
 WORKERS = Path(__file__).parent / "vector_workers.py"
 
 # What a vault is opened with. Each is run on every database.
-OPTIONS: list[dict[str, Any]] = [{}]
+OPTIONS: list[dict[str, Any]] = [{"index": None}, {"index": "exact"}]
 
 
 def run(scenario: str, url: object, options: dict[str, Any], *arguments: object) -> None:

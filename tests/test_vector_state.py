@@ -11,6 +11,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -35,7 +36,10 @@ STRESS = bool(os.environ.get("KOHAKUVAULT_STRESS"))
 DIMENSIONS = 5
 
 # What a vault is opened with, beside the metric and type of elements. Each is run on every database.
-OPTIONS: list[dict[str, Any]] = [{}]
+OPTIONS: list[dict[str, Any]] = [{"index": None}, {"index": "auto"}, {"index": "exact"}, {"index": "rabitq"}]
+
+# Kinds of index that need not find all of the nearest.
+APPROXIMATE = ("rabitq",)
 
 FORMS = [
     ("cosine", "f32"),
@@ -47,6 +51,9 @@ FORMS = [
     ("l2", "i8"),
     ("hamming", "bit"),
 ]
+
+# Those that one-bit codes can be compared by.
+ONE_BIT = ("cosine", "l2", "ip")
 
 # Which of the pool's vectors; which of the rows that there are, or an id that need not be one.
 vectors = st.integers(0, 29)
@@ -78,6 +85,9 @@ class LikeADictOfArrays(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
+        # So that an index has blocks of few rows.
+        for name, value in (("kinds.FOLD", 4), ("kinds._FIRST_FOLD", 8), ("kinds.FIRST_FOLD", {"auto": 8})):
+            self.stack.enter_context(mock.patch(f"kohakuvault.indexing.{name}", value))
         self.bind = self.new_bind()
         self.engine = create_engine(self.bind)
         self.stack.callback(self.engine.dispose)
@@ -86,9 +96,12 @@ class LikeADictOfArrays(RuleBasedStateMachine):
         self.saved: list[tuple[dict[int, Row], ExitStack]] = []
         self.session: Session | None = None
 
-    @initialize(form=st.sampled_from(FORMS))
-    def make(self, form: tuple[str, str]) -> None:
-        self.metric, self.vector_type = form
+    @initialize(data=st.data())
+    def make(self, data: st.DataObject) -> None:
+        kind = self.options.get("index")
+        forms = [form for form in FORMS if kind != "rabitq" or form[0] in ONE_BIT]
+        self.metric, self.vector_type = data.draw(st.sampled_from(forms))
+        self.is_exact = kind not in APPROXIMATE
         self.pool = pool(self.vector_type)
         self.vault = self.open(self.engine)
 
@@ -103,6 +116,9 @@ class LikeADictOfArrays(RuleBasedStateMachine):
         if self.session is not None:
             self.session.close()
         self.stack.close()
+
+    def check(self, found: Any, among: dict[int, Row], query: np.ndarray, k: int) -> None:
+        check_found(found, among, query, self.metric, k, is_exact=self.is_exact)
 
     def some_id(self, place: int) -> int:
         """One of the ids that there are, mostly."""
@@ -199,18 +215,23 @@ class LikeADictOfArrays(RuleBasedStateMachine):
         self.vault.clear()
         self.model.clear()
 
+    @precondition(lambda self: self.options.get("index") is not None)
+    @rule()
+    def rebuild_index(self) -> None:
+        self.vault.rebuild_index()
+
     # -- searching ---------------------------------------------------------------------------------
 
     @rule(vector=vectors, k=st.sampled_from([0, 1, 3, 10, 500]))
     def search(self, vector, k) -> None:
         query = self.pool[vector]
-        check_found(self.vault.search(query, k), self.model, query, self.metric, k)
+        self.check(self.vault.search(query, k), self.model, query, k)
 
     @rule(vector=vectors, k=st.sampled_from([1, 5, 500]), lang=langs)
     def search_some(self, vector, k, lang) -> None:
         query = self.pool[vector]
         chosen = {id: row for id, row in self.model.items() if row[2] == lang}
-        check_found(self.vault.search(query, k, where={"lang": lang}), chosen, query, self.metric, k)
+        self.check(self.vault.search(query, k, where={"lang": lang}), chosen, query, k)
 
     @rule(vector=vectors, metric=st.sampled_from(["l2", "cosine", "hamming", "l1", "ip"]))
     def search_by_another_metric(self, vector, metric) -> None:
@@ -223,7 +244,7 @@ class LikeADictOfArrays(RuleBasedStateMachine):
         found = self.vault.search_many(self.pool[chosen], k)
         assert len(found) == len(chosen)
         for hits, vector in zip(found, chosen, strict=True):
-            check_found(hits, self.model, self.pool[vector], self.metric, k)
+            self.check(hits, self.model, self.pool[vector], k)
 
     @rule(vector=vectors, share=st.floats(0, 1))
     def radius(self, vector, share) -> None:
@@ -327,7 +348,7 @@ def run(machine: type[LikeADictOfArrays], examples: int, steps: int) -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_on_sqlite(options):
     machine = type("OnSQLite", (OnSQLite,), {"options": options})
-    run(machine, *((1000, 100) if STRESS else (100, 30)))
+    run(machine, *((1000, 100) if STRESS else (60, 30)))
 
 
 @pytest.mark.timeout(3600 if STRESS else 300)
@@ -338,4 +359,4 @@ def test_on_postgresql(new_url, options):
         (LikeADictOfArrays,),
         {"options": options, "new_bind": lambda self: new_url("postgresql")},
     )
-    run(machine, *((200, 100) if STRESS else (15, 30)))
+    run(machine, *((200, 100) if STRESS else (8, 30)))

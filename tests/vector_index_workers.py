@@ -24,7 +24,7 @@ from vector_workers import opened, vectors_of
 
 def check_about(*arguments: object) -> None:
     """As check_found, of searches that may miss some."""
-    check_found(*arguments, exact=False)  # type: ignore[arg-type, misc]
+    check_found(*arguments, is_exact=False)  # type: ignore[arg-type, misc]
 
 
 def rebuilding(url: str, options: str, rounds: str) -> None:

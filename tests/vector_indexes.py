@@ -55,7 +55,7 @@ def is_exact(database: str, kind: str | None, metric: str) -> bool:
 def small_thresholds(fold: int = FOLD, first: int = FIRST_FOLD) -> Iterator[None]:
     """Have indexes fold after so few rows, and learn inverted lists of few."""
     with (
-        mock.patch("kohakuvault.indexing.fold.FOLD", fold),
+        mock.patch("kohakuvault.indexing.kinds.FOLD", fold),
         mock.patch.dict("kohakuvault.indexing.kinds.FIRST_FOLD", {"auto": first}),
         mock.patch("kohakuvault.indexing.kinds._FIRST_FOLD", first),
     ):

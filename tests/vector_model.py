@@ -35,11 +35,11 @@ def check_found(
     metric: str,
     k: int,
     *,
-    exact: bool = True,
+    is_exact: bool = True,
 ) -> None:
     """Fail unless ``found`` has the ``k`` nearest rows; of equally far ones any will do.
 
-    Unless it is to be ``exact``, others may be among them, at their distances.
+    If it is not exact, of ``k`` rows at their distances, nearest first, which need not all be the nearest.
     """
     distances = {id: distance(metric, vector, query) for id, (vector, _, _) in among.items()}
     ids = [id for id, _, _ in found]
@@ -47,5 +47,8 @@ def check_found(
     assert [value for _, _, value in found] == [among[id][1] for id in ids]
     given = [given for _, given, _ in found]
     assert np.allclose(given, [distances[id] for id in ids], rtol=1e-5, atol=1e-5, equal_nan=True)
-    if exact:
-        assert np.allclose(given, np.sort(list(distances.values()))[: len(ids)], rtol=1e-5, atol=1e-5, equal_nan=True)
+    if is_exact:
+        nearest = np.sort(list(distances.values()))[: len(ids)]
+        assert np.allclose(given, nearest, rtol=1e-5, atol=1e-5, equal_nan=True)
+    else:
+        assert np.array_equal(given, np.sort(given), equal_nan=True)

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, Dialect, Engine
 
 from .. import engine as engines
 from .. import extension
+from ..backends import ensure_backend
 from ..errors import InvalidArgument, KohakuVaultError, ReadOnlyDatabase
 from ..lending import DriverCursor, Outcome
 from ..scanning import Scan
@@ -158,6 +159,16 @@ class Binding(ABC):
     @abstractmethod
     def require_functions(self) -> None:
         """Make sure that the next statement finds the SQL functions, on an engine without ``install`` too."""
+
+    def require_backend(self, name: str) -> None:
+        """Make sure that connections have sqlite-vec (``"vec"``) or sqlite-vss; ours load it, others have to."""
+        if self.dialect.name != "sqlite":
+            return
+        is_ours = self.engine in engines.installed
+        if is_ours:
+            engines.add_backends(self.engine, [name])
+        with self.reading() as cursor:
+            ensure_backend(cursor.connection, name, may_load=is_ours)
 
     def _attach_to(self, connection: Any) -> None:
         bare = self.dialect.name == "sqlite" and self.engine not in engines.installed

@@ -111,15 +111,15 @@ def backup(
         )
 
 
-def _opened(database: str, name: str, **options: bool) -> KVault | ColumnVault | VectorKVault:
+def _opened(database: str, name: str, *, create: bool = True, read_only: bool) -> KVault | ColumnVault | VectorKVault:
     """Open what a table holds."""
     if name == _COLUMNS:
-        return ColumnVault(database, **options)
+        return ColumnVault(database, create=create, read_only=read_only)
     binding = bind_to(database, read_only=True)
     if name in _names(binding, "vectors"):
         entity, metric = class_by_record(binding, name)
-        return VectorKVault(database, entity, metric=metric, **options)
-    return KVault(database, name, **options)
+        return VectorKVault(database, entity, metric=metric, create=create, read_only=read_only)
+    return KVault(database, name, create=create, read_only=read_only)
 
 
 def _checkable(database: str, table: str | None) -> list[str]:

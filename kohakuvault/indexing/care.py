@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..binding import Binding
-from ..errors import CorruptValue, SchemaMismatch
+from ..errors import InvalidArgument, KohakuVaultError
 from ..lending import DriverCursor, translated_errors
 from ..orm.vector_index import VectorIndex
 from . import ddl, pgvector
-from .building import Progress, build
-from .kinds import kind_on_sqlite
-from .state import State
+from .building import Progress
 from .statements import index_statements
+from .stores import store_of
 
 __all__ = ["Progress", "build_index", "describe_index"]
 
@@ -30,14 +30,28 @@ def build_index(binding: Binding, index: VectorIndex, *, optimizes: bool, progre
     progress
         Called now and then with the rows done and the rows of all.
     """
-    with translated_errors(binding.engine), binding.transaction() as connection:
-        if connection.dialect.name != "sqlite":
+    if binding.dialect.name != "sqlite":
+        with translated_errors(binding.engine), binding.transaction() as connection:
             pgvector.rebuild(connection, index, optimizes=optimizes)
-            return
-        cursor = ddl.driver_cursor(connection)
-        lists = optimizes or _has_lists(cursor, index)
-        ddl.restore(connection, index)
-        build(cursor, index, lists=lists, progress=progress)
+        return
+    store = store_of(index)
+    if store.backend is not None:
+        binding.require_backend(store.backend)
+    if store.commits and (binding.is_joined or binding.holds_transaction):
+        raise InvalidArgument(
+            f"vector index {index.name!r} of kind {index.kind!r} is built in transactions of its own: not inside "
+            "transaction() or snapshot(), nor bound to a Session or Connection. Bind to the engine for it"
+        )
+    anew = partial(ddl.renew if store.commits else ddl.restore, index=index)
+    try:
+        for step in store.steps(anew, optimizes=optimizes, progress=progress):
+            with translated_errors(binding.engine), binding.transaction() as connection:
+                step(ddl.driver_cursor(connection))
+    except KohakuVaultError as error:
+        explained = store.explain(error)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def describe_index(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
@@ -47,25 +61,5 @@ def describe_index(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
 
 
 def _on_sqlite(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
-    sql = index_statements(index, cursor.dialect)
-    state = State.read(cursor, sql)
-    ((pending,),) = cursor.all(sql.pending_count, -1)
-    blocks, size = cursor.one(sql.size)
-    in_use: str | None = None
-    if blocks:
-        flat = "rabitq" if state.code == "one-bit" else "exact"
-        in_use = flat if state.centroids is None else "ivf"
-    facts: dict[str, Any] = {"kind": state.kind, "in_use": in_use, "pending": pending, "blocks": blocks, "bytes": size}
-    if state.centroids is not None:
-        facts.update(lists=len(state.centroids), probes=state.probes)
-    return facts
-
-
-def _has_lists(cursor: DriverCursor, index: VectorIndex) -> bool:
-    sql = index_statements(index, cursor.dialect)
-    kind = kind_on_sqlite(index)
-    try:
-        return "centroids" in dict(cursor.all(sql.meta)) and kind in ("ivf", "auto")
-    except (CorruptValue, SchemaMismatch):
-        # Of what cannot be read it is not known.
-        return kind == "ivf"
+    ((pending,),) = cursor.all(index_statements(index, cursor.dialect).pending_count, -1)
+    return {"pending": pending, **store_of(index).describe(cursor)}

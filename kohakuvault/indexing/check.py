@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
-
-from ..errors import CorruptValue
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
-from .blocks import ids_of
 from .ddl import EVENTS, SATELLITES
-from .state import State
-from .statements import SERIAL_BITS, IndexStatements, index_statements
+from .state import VERSION
+from .statements import index_statements
+from .stores import store_of
 
 __all__ = ["check_index"]
-
-Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 _SCHEMA = "SELECT type, name, tbl_name FROM sqlite_master WHERE type IN ('table', 'trigger')"
 
 
 def check_index(cursor: DriverCursor, index: VectorIndex) -> list[str]:
-    """Return what is wrong with an index, an empty list if nothing is; every row and every block is read.
-
-    Every row that has a vector is in exactly one block or pending; every entry of a block has its place, and every
-    place its entry; an entry is what its row is encoded as. Entries of rows that are gone are no problem: REPLACE leaves
-    them, and searches pass over them.
+    """Return what is wrong with an index, an empty list if nothing is; every row is read, and what is kept of it.
 
     Parameters
     ----------
@@ -36,28 +26,22 @@ def check_index(cursor: DriverCursor, index: VectorIndex) -> list[str]:
     """
     if cursor.dialect.name != "sqlite":
         return []
-    missing = list(_missing(cursor, index))
-    if missing:
+    if missing := list(_missing(cursor, index)):
         return missing
-    sql = index_statements(index, cursor.dialect)
-    try:
-        state = State.read(cursor, sql)
-    except CorruptValue as error:
-        return [str(error)]
-    wrong = list(_differences(cursor, index, sql, state))
-    if wrong:
-        # Blocks cannot be understood.
-        return wrong
-    return list(_Contents(cursor, sql, state).problems())
+    # If it is not what is expected, what is kept cannot be understood.
+    return list(_differences(cursor, index)) or store_of(index).check(cursor)
 
 
 def _missing(cursor: DriverCursor, index: VectorIndex) -> Iterator[str]:
     cursor.command(_SCHEMA)
     there = {(kind, name.lower()): table for kind, name, table in cursor.cursor.fetchall()}
-    for satellite in SATELLITES:
-        name = f"{index.name}_{satellite}"
-        if ("table", name.lower()) not in there:
-            yield f"table {name!r} of the vector index {index.name!r} is missing"
+    own = [f"{index.name}_{satellite}" for satellite in SATELLITES]
+    missing = [name for name in own if ("table", name.lower()) not in there]
+    if not missing:
+        # What they are may be said there.
+        missing = [name for name in store_of(index).tables(cursor) if ("table", name.lower()) not in there]
+    for name in missing:
+        yield f"table {name!r} of the vector index {index.name!r} is missing"
     for trigger in EVENTS:
         name = f"{index.name}_{trigger}"
         table = there.get(("trigger", name.lower()))
@@ -65,95 +49,20 @@ def _missing(cursor: DriverCursor, index: VectorIndex) -> Iterator[str]:
             yield f"trigger {name!r} of the vector index {index.name!r} is missing, so that it may have missed changes"
 
 
-def _differences(cursor: DriverCursor, index: VectorIndex, sql: IndexStatements, state: State) -> Iterator[str]:
-    meta = dict(cursor.all(sql.meta))
+def _differences(cursor: DriverCursor, index: VectorIndex) -> Iterator[str]:
+    meta = dict(cursor.all(index_statements(index, cursor.dialect).meta))
+    if meta.get("version") != VERSION:
+        yield f"the vector index {index.name!r} has format version {meta.get('version')!r}; expected {VERSION}"
+        return
     expected = {
-        "metric": (state.metric, index.metric),
-        "element": (state.element, index.element),
-        "dimensions": (state.dimensions, index.dimensions),
-        "key": (meta.get("key"), index.key.name),
-        "vector": (meta.get("vector"), index.column.name),
+        "metric": index.metric,
+        "element": index.element,
+        "dimensions": index.dimensions,
+        "key": index.key.name,
+        "vector": index.column.name,
     }
-    for key, (there, right) in expected.items():
-        if there != right:
-            yield f"the vector index {index.name!r} has the {key} {there!r}; expected {right!r}"
+    for key, right in expected.items():
+        if meta.get(key) != right:
+            yield f"the vector index {index.name!r} has the {key} {meta.get(key)!r}; expected {right!r}"
     if type(meta.get("stamp")) is not int:
         yield f"the vector index {index.name!r} has no stamp"
-
-
-class _Contents:
-    """What is in the blocks, beside what should be."""
-
-    def __init__(self, cursor: DriverCursor, sql: IndexStatements, state: State) -> None:
-        self._cursor = cursor
-        self._sql = sql
-        self._state = state
-        self._form = state.form
-        ((count,),) = cursor.all(sql.pending_count, -1)
-        pending = (row[0] for row in cursor.each(sql.pending_ids))
-        self._pending = np.fromiter(pending, np.int64, count)
-
-    def problems(self) -> Iterator[str]:
-        """Give one after the other, each once with an example."""
-        ids: list[Ids] = [np.empty(0, np.int64)]
-        blocks: list[Ids] = [np.empty(0, np.int64)]
-        differing: list[int] = []
-        for block, data in self._cursor.each(self._sql.blocks):
-            wrong = self._block(block, data)
-            if wrong is not None:
-                yield wrong
-                continue
-            entries = np.frombuffer(data, np.uint8).reshape(-1, self._form.entry_bytes)
-            ids.append(ids_of(entries))
-            blocks.append(np.full(len(entries), block))
-            differing += self._differing(entries)
-        placed = np.array([*zip(np.concatenate(ids).tolist(), np.concatenate(blocks).tolist(), strict=True)], np.int64)
-        yield from self._places(placed.reshape(-1, 2))
-        yield from _told(
-            differing, "{} of the entries of a vector index are not what their rows are, such as that of {}"
-        )
-
-    def _block(self, block: int, data: Any) -> str | None:
-        expected = f"expected entries of {self._form.entry_bytes} bytes"
-        if not isinstance(data, bytes) or not data or len(data) % self._form.entry_bytes:
-            return f"block {block} of a vector index is damaged; {expected}"
-        lists = 1 if self._state.centroids is None else len(self._state.centroids)
-        if not 0 <= block >> SERIAL_BITS < lists:
-            return f"block {block} of a vector index is of a list that there is not; there are {lists}"
-        return None
-
-    def _places(self, placed: Any) -> Iterator[str]:
-        found, times = np.unique(placed[:, 0], return_counts=True)
-        yield from _told(found[times > 1], "{} rows are more than once in a vector index, such as {}")
-        entries = {(id, block) for id, block in placed.tolist()}
-        places = set(self._cursor.all(self._sql.places))
-        yield from _told(
-            _firsts(entries - places), "{} entries of a vector index have no place or another, such as that of {}"
-        )
-        yield from _told(_firsts(places - entries), "{} places of a vector index are without entry, such as that of {}")
-        rows = (row[0] for row in self._cursor.each(self._sql.present))
-        missed = np.setdiff1d(np.fromiter(rows, np.int64), np.concatenate([found, self._pending]))
-        yield from _told(missed, "{} rows are neither in a vector index nor pending, such as {}")
-
-    def _differing(self, entries: Any) -> Iterator[int]:
-        """Give the ids of entries that their rows would be encoded otherwise; those of pending rows may be."""
-        ids = ids_of(entries)
-        settled = ~np.isin(ids, self._pending)
-        for id, entry in zip(ids[settled].tolist(), entries[settled], strict=True):
-            row = self._cursor.one(self._sql.vector, id)
-            if row is not None and not self._is_entry_of(entry, id, row[0]):
-                yield id
-
-    def _is_entry_of(self, entry: Any, id: int, vector: Any) -> bool:
-        if not isinstance(vector, bytes) or len(vector) != self._state.row_bytes:
-            return False
-        return bool(entry.tobytes() == self._form.encode([(id, vector)]))
-
-
-def _firsts(pairs: Iterable[Any]) -> list[int]:
-    return sorted(pair[0] for pair in pairs)
-
-
-def _told(ids: Any, what: str) -> Iterator[str]:
-    if len(ids):
-        yield what.format(len(ids), f"id {int(ids[0])}")

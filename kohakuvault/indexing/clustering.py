@@ -1,4 +1,4 @@
-"""Inverted lists: k-means (Lloyd 1982), started by k-means++ on a sample (Arthur & Vassilvitskii 2007)."""
+"""Inverted lists: k-means (Lloyd 1982), on a sample of the vectors, some of which it starts from."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["centroids_of", "default_lists", "nearest_centroids"]
+__all__ = ["SAMPLE_PER_LIST", "centroids_of", "default_lists", "default_probes", "nearest_centroids"]
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
-_ROUNDS = 8
-# Vectors compared with all centroids at a time: bounds the memory.
-_BATCH = 4096
+_ROUNDS = 6
+# Vectors of the sample for each list; with fewer, lists are noise.
+SAMPLE_PER_LIST = 32
+# Vectors compared with all centroids at a time: as many as leave their products in the processor's cache.
+_BATCH = 512
 
 
 def default_lists(rows: int) -> int:
@@ -20,18 +22,23 @@ def default_lists(rows: int) -> int:
     return max(16, int(4 * rows**0.5))
 
 
+def default_probes(lists: int) -> int:
+    """Return how many of the lists a search looks at: one in 24."""
+    return min(lists, max(8, lists // 24))
+
+
 def centroids_of(sample: Vectors, lists: int, seed: int) -> Vectors:
     """Return ``lists`` centroids, fewer if the sample is small, shape ``(lists, dimensions)``."""
     random = np.random.default_rng(seed)
-    lists = max(1, min(lists, len(sample) // 4))
+    lists = max(1, min(lists, len(sample) // 8))
     centroids = sample[random.choice(len(sample), lists, replace=False)].copy()
     for _ in range(_ROUNDS):
         nearest = nearest_centroids(sample, centroids)
         counts = np.bincount(nearest, minlength=lists)
-        sums = np.zeros_like(centroids, dtype=np.float64)
-        np.add.at(sums, nearest, sample)
         filled = counts > 0
-        centroids[filled] = (sums[filled] / counts[filled, None]).astype(np.float32)
+        starts = (counts.cumsum() - counts)[filled]
+        sums = np.add.reduceat(sample[np.argsort(nearest, kind="stable")], starts, axis=0, dtype=np.float64)
+        centroids[filled] = (sums / counts[filled, None]).astype(np.float32)
         # An empty list takes a vector of the fullest, so that it shares its load.
         empty = np.flatnonzero(~filled)
         if len(empty):
@@ -43,8 +50,13 @@ def centroids_of(sample: Vectors, lists: int, seed: int) -> Vectors:
 def nearest_centroids(vectors: Vectors, centroids: Vectors) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the number of the centroid nearest to each vector, by Euclidean distance."""
     half_squares = (centroids.astype(np.float64) ** 2).sum(axis=1).astype(np.float32) / 2
+    columns = np.ascontiguousarray(centroids.T)
     nearest = np.empty(len(vectors), np.int64)
+    scores = np.empty((min(_BATCH, len(vectors)), len(centroids)), np.float32)
     for start in range(0, len(vectors), _BATCH):
         some = vectors[start : start + _BATCH]
-        nearest[start : start + _BATCH] = (some @ centroids.T - half_squares).argmax(axis=1)
+        these = scores[: len(some)]
+        np.matmul(some, columns, out=these)
+        these -= half_squares
+        these.argmax(axis=1, out=nearest[start : start + _BATCH])
     return nearest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any
 
@@ -12,25 +13,24 @@ from ..errors import InvalidArgument
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from . import pgvector
-from .building import build
-from .kinds import code_of, kind_on_sqlite
+from .kinds import kind_on_sqlite
 from .statements import index_statements
+from .stores import STORES, store_of
 
-__all__ = ["EVENTS", "SATELLITES", "create", "driver_cursor", "drop", "exists", "restore"]
+__all__ = ["EVENTS", "SATELLITES", "create", "driver_cursor", "drop", "exists", "renew", "restore"]
 
-SATELLITES = ("meta", "blk", "loc", "pending")
+SATELLITES = ("meta", "pending")
 EVENTS = ("insert", "update", "delete")
 VERSION = 1
 
 _TABLES = {
     "meta": "key TEXT PRIMARY KEY NOT NULL, value",
-    "blk": "id INTEGER PRIMARY KEY, data BLOB NOT NULL",
-    "loc": "id INTEGER PRIMARY KEY, blk INTEGER NOT NULL",
     "pending": "id INTEGER PRIMARY KEY",
 }
 
-# INSERT OR REPLACE deletes rows without a DELETE trigger, and passes its OR REPLACE on to what the triggers run: so they
-# run nothing that can conflict, and insertion counts as a change too. The key may be changed by any name of the rowid.
+# INSERT OR REPLACE deletes rows without a DELETE trigger, and passes its OR REPLACE on to what the triggers run: so
+# they run nothing that can conflict, and insertion counts as a change too. The key may be changed by any name of the
+# rowid.
 _TRIGGERS = {
     "insert": ("INSERT", ("NEW",)),
     "update": ("UPDATE OF {key}, rowid, oid, _rowid_, {vector}", ("OLD", "NEW")),
@@ -48,11 +48,15 @@ def create(connection: Connection, index: VectorIndex) -> None:
         return
     if index.table.schema is not None:
         raise InvalidArgument(
-            f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached database "
-            "on SQLite, where indexes are not supported"
+            f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached "
+            "database on SQLite, where indexes are not supported"
         )
+    store = store_of(index)
     _create_empty(connection, index)
-    build(driver_cursor(connection), index)
+    store.create(connection)
+    cursor = driver_cursor(connection)
+    cursor.run(index_statements(index, cursor.dialect).note_all)
+    store.take_in(cursor)
 
 
 def exists(connection: Connection, index: VectorIndex) -> bool:
@@ -65,6 +69,13 @@ def exists(connection: Connection, index: VectorIndex) -> bool:
 def restore(connection: Connection, index: VectorIndex) -> None:
     """Make the tables and triggers anew, whatever state they are in, and what ``<name>_meta`` says."""
     drop(connection, index)
+    _create_empty(connection, index)
+    store_of(index).create(connection)
+
+
+def renew(connection: Connection, index: VectorIndex) -> None:
+    """As :func:`restore`, but for the tables of its store: those are left alone."""
+    _drop_own(connection, index)
     _create_empty(connection, index)
 
 
@@ -91,6 +102,12 @@ def drop(connection: Connection, index: VectorIndex) -> None:
     if connection.dialect.name != "sqlite":
         pgvector.drop(connection, index)
         return
+    for store in STORES:
+        store.drop(connection, index.name)
+    _drop_own(connection, index)
+
+
+def _drop_own(connection: Connection, index: VectorIndex) -> None:
     names = _names(connection, index)
     for event in EVENTS:
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {names[event]}")
@@ -104,17 +121,17 @@ def driver_cursor(connection: Connection) -> DriverCursor:
 
 
 def _write_meta(connection: Connection, index: VectorIndex) -> None:
-    kind = kind_on_sqlite(index)
     meta: dict[str, Any] = {
         "version": VERSION,
-        "kind": kind,
-        "code": code_of(kind, index.metric),
+        "kind": kind_on_sqlite(index),
         "metric": index.metric,
         "element": index.element,
         "dimensions": index.dimensions,
-        "seed": secrets.randbits(63),
         "key": index.key.name,
         "vector": index.column.name,
+        "options": json.dumps(index.options),
+        "stamp": secrets.randbits(63),
+        **store_of(index).meta(),
     }
     cursor = driver_cursor(connection)
     sql = index_statements(index, connection.dialect)

@@ -2,84 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..binding.base import savepoint
-from ..errors import CorruptValue, InvalidDatabase, SchemaMismatch
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from .blocks import Blocks
 from .building import build
-from .kinds import FOLD, first_fold
+from .learning import BEFORE_ALL
 from .state import State
 from .statements import IndexStatements, index_statements
 
-__all__ = ["FoldCounter", "fold"]
+__all__ = ["fold"]
 
 _BATCH = 4096
-_BEFORE_ALL = -(2**63)
-
-
-class FoldCounter:
-    """Folds an index when about enough rows are pending.
-
-    What is pending is counted when this process has written enough since it was last counted, so that a write costs
-    nothing; what another process left is counted at the first write.
-    """
-
-    def __init__(self, index: VectorIndex) -> None:
-        self._index = index
-        self._left = 0
-
-    def written(self, cursor: DriverCursor, rows: int) -> None:
-        """Tell that ``rows`` rows were written in the transaction of ``cursor``, and fold if that is due."""
-        self._left -= rows
-        # In autocommit a fold would be several transactions.
-        if self._left > 0 or not cursor.in_transaction:
-            return
-        try:
-            pending, due = _pending(cursor, self._index)
-            self._left = FOLD if pending >= due else due - pending
-            if pending >= due:
-                with savepoint(cursor):
-                    fold(cursor, self._index)
-        except (CorruptValue, InvalidDatabase, SchemaMismatch) as error:
-            if not cursor.in_transaction:
-                raise
-            self._left = FOLD
-            if cursor.one(index_statements(self._index, cursor.dialect).exists) is None:
-                # Declared, and not made yet.
-                return
-            # The rows are what matters, and they are well. Searches raise the error.
-            warnings.warn(
-                f"vector index {self._index.name!r} is damaged, and stays behind its table until rebuild_index() or "
-                f"check(fix=True) mends it: {error}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-
-
-def _pending(cursor: DriverCursor, index: VectorIndex) -> tuple[int, int]:
-    """Return how many rows are pending, and from how many on they are folded; what is more is not counted."""
-    sql = index_statements(index, cursor.dialect)
-    due = FOLD if cursor.one(sql.has_blocks) else first_fold(index.kind)
-    ((pending,),) = cursor.all(sql.pending_count, due)
-    return pending, due
 
 
 def fold(cursor: DriverCursor, index: VectorIndex) -> None:
     """Bring everything that is pending into the blocks, in the transaction of ``cursor``."""
     sql = index_statements(index, cursor.dialect)
-    if cursor.one(sql.has_blocks) is None or cursor.one(sql.rows, _BEFORE_ALL, 1) is None:
+    if cursor.one(sql.has_blocks) is None or cursor.one(sql.rows, BEFORE_ALL, 1) is None:
         build(cursor, index)
         return
     state = State.read(cursor, sql)
-    after = _BEFORE_ALL
+    after = BEFORE_ALL
     while rows := cursor.all(sql.pending, after, _BATCH):
         _fold(cursor, sql, state, rows)
         after = rows[-1][0]

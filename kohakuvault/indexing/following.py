@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 from ..orm.vector_index import VectorIndex, indexes_of
 
 if TYPE_CHECKING:
-    from .fold import FoldCounter
+    from .fold_counter import FoldCounter
 
 __all__ = ["follow"]
 
@@ -52,7 +52,7 @@ def _commits(connection: Connection) -> None:
     # Not above: applications without a vector index in use load nothing of it.
     from ..errors import DriverError
     from .ddl import driver_cursor
-    from .fold import FoldCounter
+    from .fold_counter import FoldCounter
 
     cursor = driver_cursor(connection)
     counters = _counters.setdefault(connection.engine, {})

@@ -13,12 +13,17 @@ from ..errors import CorruptValue
 from ..lending import DriverCursor
 from .statements import SERIAL_BITS, IndexStatements
 
-__all__ = ["ELEMENTS", "State", "unpacked"]
+__all__ = ["ELEMENTS", "VERSION", "State", "packed_bytes", "unpacked"]
 
 VERSION = 1
 
 # numpy's types of packed vectors; bits are packed by eight.
-ELEMENTS = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "i8": np.dtype("i1"), "bit": np.dtype("u1")}
+ELEMENTS: dict[str, np.dtype[Any]] = {
+    "f32": np.dtype("<f4"),
+    "f16": np.dtype("<f2"),
+    "i8": np.dtype("i1"),
+    "bit": np.dtype("u1"),
+}
 
 
 @dataclass
@@ -53,8 +58,8 @@ class State:
         meta = dict(cursor.all(sql.meta))
         if meta.get("version") != VERSION:
             raise CorruptValue(
-                f"a vector index has format version {meta.get('version')!r} and this release knows {VERSION}: install a "
-                "newer kohakuvault, or call rebuild_index if it is damaged"
+                f"a vector index has format version {meta.get('version')!r} and this release knows {VERSION}: install "
+                "a newer kohakuvault, or call rebuild_index if it is damaged"
             )
         try:
             state = cls(**{name: meta[name] for name in ("kind", "code", "metric", "element", "dimensions", "seed")})
@@ -87,7 +92,7 @@ class State:
     @property
     def row_bytes(self) -> int:
         """Bytes of a packed vector."""
-        return -(-self.dimensions // 8) if self.element == "bit" else ELEMENTS[self.element].itemsize * self.dimensions
+        return packed_bytes(self.element, self.dimensions)
 
     def first_block(self, list_: int) -> int:
         """Return the id of the first block of a list, which is that behind the last of the list before."""
@@ -102,15 +107,18 @@ class State:
         return nearest_centroids(unpacked(vectors, self.element, self.dimensions, self.metric), self.centroids)
 
 
-def unpacked(
-    vectors: list[bytes], element: str, dimensions: int, metric: str
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+def packed_bytes(element: str, dimensions: int) -> int:
+    """Return the bytes of a packed vector."""
+    return -(-dimensions // 8) if element == "bit" else ELEMENTS[element].itemsize * dimensions
+
+
+def unpacked(vectors: list[bytes], element: str, dimensions: int, metric: str) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return packed vectors as float32, shape ``(n, dimensions)``; for cosine scaled to length 1."""
     packed = np.frombuffer(b"".join(vectors), ELEMENTS[element])
     packed = packed.reshape(len(vectors), -(-dimensions // 8) if element == "bit" else dimensions)
     if element == "bit":
         packed = np.unpackbits(packed, axis=1)[:, :dimensions]
-    numbers = packed.astype(np.float32)
+    numbers: np.ndarray[Any, np.dtype[np.float32]] = packed.astype(np.float32)
     if metric == "cosine":
         norms = np.linalg.norm(numbers, axis=1, keepdims=True)
         # A vector without direction has no share in anything.

@@ -72,6 +72,14 @@ class IndexStatements:
         return self._statement(rows.limit(bindparam("limit")), "after", "limit")
 
     @cached_property
+    def pending_rows(self) -> Statement:
+        """``id, vector`` of pending rows after ``after``, at most ``limit``."""
+        joined = self._pending.outerjoin(self._rows, self._key == self._pending.c.id)
+        rows = select(self._pending.c.id, self._vector).select_from(joined)
+        rows = rows.where(self._pending.c.id > bindparam("after")).order_by(self._pending.c.id)
+        return self._statement(rows.limit(bindparam("limit")), "after", "limit")
+
+    @cached_property
     def pending_ids(self) -> Statement:
         """The id of every pending row."""
         return self._statement(select(self._pending.c.id))
@@ -90,6 +98,12 @@ class IndexStatements:
     def settle_all(self) -> Statement:
         """Remove every row from what is pending."""
         return self._statement(delete(self._pending))
+
+    @cached_property
+    def note(self) -> Statement:
+        """Note a row as pending."""
+        new = insert(self._pending).prefix_with("OR IGNORE")
+        return self._statement(new.values(id=bindparam("of")), "of")
 
     @cached_property
     def note_all(self) -> Statement:

@@ -44,6 +44,9 @@ __all__ = [
 ]
 
 # SQLite gives rowids, and with them its fast path, only to INTEGER PRIMARY KEY.
+# Names and values.
+Options = tuple[tuple[str, Any], ...]
+
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 _Text = String().with_variant(String(collation="C"), "postgresql")
 
@@ -218,11 +221,11 @@ def vector_class(
     *,
     pickle: bool = False,
     metadata: tuple[MetadataColumn, ...] = (),
-    index: tuple[str, str] | None = None,
+    index: tuple[str, str, Options] | None = None,
 ) -> type[VectorTable]:
     """Return the mapped class of the vectors stored in table ``name``; the same class for the same arguments.
 
-    ``index`` is kind and metric of its vector index, which is named ``<name>_index``.
+    ``index`` is kind, metric and options of its vector index, which is named ``<name>_index``.
     """
     return _vector_class(name, dimensions, vector_type, pickle, metadata, index)
 
@@ -234,12 +237,12 @@ def _vector_class(
     vector_type: str,
     pickle: bool,
     metadata: tuple[MetadataColumn, ...],
-    index: tuple[str, str] | None,
+    index: tuple[str, str, Options] | None,
 ) -> type[VectorTable]:
     said: dict[str, Any] = {"__dimensions__": dimensions, "__vector_type__": vector_type, "__pickle__": pickle}
     if index is not None:
-        kind, metric = index
-        said["__table_args__"] = (VectorIndex(f"{name}_index", "vector", kind=kind, metric=metric),)
+        kind, metric, options = index
+        said["__table_args__"] = (VectorIndex(f"{name}_index", "vector", metric=metric, kind=kind, **dict(options)),)
     extra = {
         column.name: mapped_column(column.name, column.type, nullable=True, index=column.index, sort_order=1)
         for column in metadata

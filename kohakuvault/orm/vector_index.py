@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, Table, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import SchemaItem
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, UnknownOption
 from .distance import check_metric
 from .types.vector import Vector
 
@@ -17,6 +17,8 @@ __all__ = ["KINDS", "VectorIndex", "indexes_of"]
 
 # What each is on the other database is in docs/vectors.md.
 KINDS = ("auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivfflat")
+
+OPTIONS = ("lists", "probes", "m", "ef_construction", "ef_search", "factory")
 
 _indexes: weakref.WeakKeyDictionary[Table, list[VectorIndex]] = weakref.WeakKeyDictionary()
 
@@ -35,18 +37,20 @@ class VectorIndex(SchemaItem):
     Parameters
     ----------
     name
-        Of the index. On SQLite the tables ``<name>_meta``, ``<name>_blk``, ``<name>_loc`` and ``<name>_pending`` and the
-        triggers ``<name>_insert``, ``<name>_update`` and ``<name>_delete`` are its own.
+        Of the index. On SQLite the tables ``<name>_meta``, ``<name>_blk``, ``<name>_loc`` and ``<name>_pending`` and
+        the triggers ``<name>_insert``, ``<name>_update`` and ``<name>_delete`` are its own.
     column
         The name of a column of type :class:`~kohakuvault.orm.types.Vector`, or the column. The table has one integer
         primary key.
     metric
         ``"cosine"``, ``"l2"``, ``"ip"``, ``"l1"`` or ``"hamming"``.
     kind
-        ``"auto"`` chooses by size; ``"exact"``, ``"rabitq"``, ``"ivf"``, ``"vss"``, ``"vec"``, and pgvector's ``"hnsw"`` and
-        ``"ivfflat"``; see ``docs/vectors.md``.
+        ``"auto"`` chooses by size; ``"exact"``, ``"rabitq"``, ``"ivf"``, ``"vss"``, ``"vec"``, and pgvector's
+        ``"hnsw"`` and ``"ivfflat"``; see ``docs/vectors.md``.
     **options
-        Of the kind: ``lists`` and ``probes`` (ivf, ivfflat), ``m``, ``ef_construction`` and ``ef_search`` (hnsw), ``factory`` (vss).
+        ``lists`` and ``probes`` of inverted lists, ``m``, ``ef_construction`` and ``ef_search`` of graphs on
+        PostgreSQL, positive ints; ``factory`` of the kind vss, a string of FAISS. What an index does not have is not
+        used.
 
     Examples
     --------
@@ -66,14 +70,15 @@ class VectorIndex(SchemaItem):
     def __init__(
         self, name: str, column: str | Column[Any], *, metric: str = "cosine", kind: str = "auto", **options: Any
     ) -> None:
-        if not isinstance(name, str) or not name or "\0" in name:
+        given: object = name
+        if not isinstance(given, str) or not name or "\0" in name:
             raise InvalidArgument(f"an index is named by a str that is not empty, not {name!r}")
         if kind not in KINDS:
             raise InvalidArgument(f"unknown kind of vector index {kind!r}; expected one of {', '.join(KINDS)}")
         self.name = name
         self.metric = check_metric(metric)
         self.kind = kind
-        self.options = options
+        self.options = _checked(name, kind, options)
         self._column = column
 
     def __repr__(self) -> str:
@@ -150,8 +155,37 @@ class VectorIndex(SchemaItem):
 
         drop(connection, self)
 
+    def rebuild(self, bind: Any, progress: Any = None) -> None:
+        """Build the index anew, as is best for the present number of rows: for tables of your own.
+
+        Parameters
+        ----------
+        bind
+            Whatever a container takes. A snapshot of the kind vss is built in transactions of its own, hence not in
+            those of a Session or Connection.
+        progress
+            Called now and then with the rows done and the rows of all.
+        """
+        from ..binding import bind_to
+        from ..indexing.care import build_index
+
+        build_index(bind_to(bind), self, optimizes=True, progress=progress)
+
     def _with_table(self, what: str) -> Any:
         def run(table: Table, connection: Connection, **kw: Any) -> None:
             getattr(self, what)(connection)
 
         return run
+
+
+def _checked(name: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    for option, value in options.items():
+        if option not in OPTIONS:
+            known = ", ".join(OPTIONS)
+            raise UnknownOption(f"vector index {name!r} has no option {option!r}; there are {known}")
+        if option == "factory":
+            if kind != "vss":
+                raise InvalidArgument(f"vector index {name!r}: the option factory is of kind='vss', not of {kind!r}")
+        elif type(value) is not int or value < 1:
+            raise InvalidArgument(f"vector index {name!r}: {option} is a positive int, not {value!r:.60}")
+    return options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -12,15 +12,15 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from ..binding import Bind, Binding
 from ..container import Container
 from ..errors import CorruptValue, InvalidArgument, NotFound
-from ..indexing.fold import FoldCounter
-from ..lending import DriverCursor
+from ..indexing.fold_counter import FoldCounter
+from ..indexing.made import as_made
+from ..lending import DriverCursor, translated_errors
 from ..orm.tables import VectorTable, table_of, vector_class
 from ..orm.types import Vector
-from ..orm.vector_index import indexes_of
+from ..orm.vector_index import VectorIndex, indexes_of
 from ..schema import entity_of, open_tables
 from .metadata import Declaration, declared_columns
-from .options import check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
-from .recorded import index_by_record
+from .options import as_options, check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
 from .statements import vector_statements
 
 __all__ = ["VectorBase", "corrupt_row"]
@@ -38,6 +38,7 @@ class VectorBase(Container):
         vector_type: str = "f32",
         *,
         index: str | None = "auto",
+        index_options: Mapping[str, Any] | None = None,
         metadata: Declaration = None,
         read_only: bool = False,
         create: bool = True,
@@ -49,13 +50,8 @@ class VectorBase(Container):
         check_dimensions(dimensions)
         check_vector_type(vector_type)
         index = check_index(index)
+        options = as_options(index_options)
         columns = declared_columns(metadata)
-        self._read_only = read_only
-        self._create = create and not read_only
-        super().__init__(bind, read_only=read_only)
-        binding = self.binding
-        # "auto" takes the index that is there.
-        kind = index_by_record(binding, table) if index == "auto" and isinstance(table, str) else index
         self.entity: type[VectorTable] = entity_of(
             table,
             VectorTable,
@@ -65,10 +61,12 @@ class VectorBase(Container):
                 vector_type,
                 pickle=pickle,
                 metadata=columns,
-                index=None if kind is None else (kind, chosen_metric(metric, vector_type)),
+                index=None if index is None else (index, chosen_metric(metric, vector_type), options),
             ),
         )
         is_own = not isinstance(table, str)
+        if is_own and options:
+            raise InvalidArgument(f"index_options are given, and the index of {self.entity.__name__} has its own")
         if is_own and columns:
             raise InvalidArgument(f"metadata is given, and the columns of {self.entity.__name__} are: leave it out")
         if is_own:
@@ -78,7 +76,17 @@ class VectorBase(Container):
         self.metric = chosen_metric(metric, vector_type)
         self._index = next((each for each in indexes_of(table_of(self.entity)) if each.column.key == "vector"), None)
         self.index = None if self._index is None else self._index.kind
-        self._options = {"index": index, "metadata": list(columns), "create": create, "pickle": pickle}
+        self._options = {
+            "index": index,
+            "index_options": dict(options),
+            "metadata": list(columns),
+            "create": create,
+            "pickle": pickle,
+        }
+        self._read_only = read_only
+        self._create = create and not read_only
+        super().__init__(bind, read_only=read_only)
+        binding = self.binding
         self._sql = vector_statements(table_of(self.entity), binding.dialect)
         self._takes_any = True
         self._allows_pickle = self._sql.pickle
@@ -92,12 +100,16 @@ class VectorBase(Container):
         }
         if not is_own:
             self._record["metadata"] = {column.name: str(column.type.compile(binding.dialect)) for column in columns}
+            # "auto" takes the index that is there.
             if index != "auto":
                 self._record["index"] = index
         self._folding = None
         if self._index is not None and binding.dialect.name == "sqlite":
             self._folding = FoldCounter(self._index)
+            self._require_backend(binding)
         self._open(binding)
+        if self._index is not None and self._index.kind == "auto" and not is_own:
+            self._take_index(binding, self._index)
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {**self._options, "read_only": self._read_only}
@@ -144,6 +156,21 @@ class VectorBase(Container):
         """What the record of a new table says."""
         return {"index": self.index, **self._record}
 
+    def _take_index(self, binding: Binding, index: VectorIndex) -> None:
+        """Keep up the index that there is: ``"auto"`` may have found any."""
+        with translated_errors(binding.engine), binding.inspecting() as connection:
+            made = as_made(connection, index)
+        if made is index:
+            return
+        self._index = made
+        self.index = None if made is None else made.kind
+        self._folding = None if made is None or self._folding is None else FoldCounter(made)
+        self._require_backend(binding)
+
+    def _require_backend(self, binding: Binding) -> None:
+        if self._folding is not None and self._folding.backend is not None:
+            binding.require_backend(self._folding.backend)
+
     def _changed(self, cursor: DriverCursor, rows: int) -> None:
         """Do what has to follow a write of so many rows, in its transaction: every write calls this, once."""
         if self._folding is not None:
@@ -173,7 +200,6 @@ def _own(entity: type[VectorTable], dimensions: int, vector_type: str) -> tuple[
             f"vector_type={vector_type!r} is given, and {entity.__name__} has {own.elem!r}: leave it out"
         )
     return own.dimensions, own.elem
-
 
 
 def _reopen(vault: type[VectorBase], address: str, given: tuple[Any, ...], options: dict[str, Any]) -> VectorBase:

@@ -16,7 +16,7 @@ from .base import VectorBase, corrupt_row
 
 __all__ = ["VectorEntries"]
 
-Vector = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 _NOT_GIVEN: Any = ...
 
@@ -100,12 +100,12 @@ class VectorEntries(AutoPack, VectorBase):
     def _row(self, vector: Any, value: Any) -> tuple[Any, Any]:
         return self._vector(vector), value if self._takes_any else as_bytes(value)
 
-    def _vector(self, vector: Any) -> Vector:
+    def _vector(self, vector: Any) -> Array:
         return query_vector(vector, self._vector_column, self.metric, what="vector")
 
     # -- reading -------------------------------------------------------------------------------
 
-    def get_by_id(self, id: int) -> tuple[Vector, Any]:
+    def get_by_id(self, id: int) -> tuple[Array, Any]:
         """Return ``(vector, value)`` of a row; :class:`NotFound` if there is none."""
         row = self.binding.one(self._sql.row, as_id(id))
         if row is None:
@@ -138,7 +138,7 @@ class VectorEntries(AutoPack, VectorBase):
         """Return how many rows there are."""
         return len(self)
 
-    def _unpack(self, id: Any, vector: Any, value: Any) -> tuple[Vector, Any]:
+    def _unpack(self, id: Any, vector: Any, value: Any) -> tuple[Array, Any]:
         try:
             return self._sql.vector(vector), self._sql.unpack(value)
         except CorruptValue as error:

@@ -114,7 +114,8 @@ class VectorMany(VectorEntries):
 
     def delete_many(self, ids: Any) -> int:
         """Remove the rows of ``ids``, all at once; return how many of them were there."""
-        chosen = as_ids(ids)
+        # Sorted: a page of the table is then changed once, not each time that one of its rows is next.
+        chosen = sorted(as_ids(ids))
         if not chosen:
             return 0
         with self.binding.writing() as cursor:

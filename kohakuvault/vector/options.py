@@ -9,7 +9,15 @@ from ..errors import InvalidArgument, UnknownOption
 from ..orm.distance import check_metric
 from ..orm.types.vector_elements import element_of
 
-__all__ = ["INDEXES", "check_dimensions", "check_index", "check_vector_type", "chosen_metric", "refuse_unknown"]
+__all__ = [
+    "INDEXES",
+    "as_options",
+    "check_dimensions",
+    "check_index",
+    "check_vector_type",
+    "chosen_metric",
+    "refuse_unknown",
+]
 
 # Kinds of index; None is for none.
 INDEXES = (None, "auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivfflat")
@@ -34,7 +42,7 @@ def refuse_unknown(options: Mapping[str, Any]) -> None:
     """Raise :class:`UnknownOption` for the first of ``options``, naming what there is instead."""
     for name in options:
         advice = _INSTEAD.get(name)
-        known = "dimensions, metric, vector_type, index, metadata, read_only, create and pickle"
+        known = "dimensions, metric, vector_type, index, index_options, metadata, read_only, create and pickle"
         raise UnknownOption(f"VectorKVault has no option {name!r}" + (f": {advice}" if advice else f"; it has {known}"))
 
 
@@ -57,6 +65,13 @@ def check_index(index: Any) -> str | None:
             if index == known:
                 return known
     raise InvalidArgument(f"index is one of {', '.join(map(repr, INDEXES))}, not {index!r:.60}")
+
+
+def as_options(options: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    """Return the options of an index in a form that can be compared."""
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidArgument(f"index_options is a dict, such as {{'lists': 1000}}, not {options!r:.60}")
+    return tuple(sorted((options or {}).items()))
 
 
 def chosen_metric(metric: Any, vector_type: str) -> str:

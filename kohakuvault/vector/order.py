@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..row_scan import RowScan
-from .entries import Vector, VectorEntries
+from .entries import Array, VectorEntries
 
 __all__ = ["VectorOrder"]
 
@@ -17,7 +17,7 @@ class VectorOrder(VectorEntries):
     def __iter__(self) -> Iterator[int]:
         return self._scan(RowScan(self._sql.every_id, lambda row: row[0]))
 
-    def items(self) -> Iterator[tuple[int, tuple[Vector, Any]]]:
+    def items(self) -> Iterator[tuple[int, tuple[Array, Any]]]:
         """Iterate over ``(id, (vector, value))``.
 
         >>> from kohakuvault import VectorKVault

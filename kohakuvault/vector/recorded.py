@@ -7,12 +7,11 @@ from typing import Any
 from sqlalchemy import inspect, select
 
 from ..binding import Binding
-from ..errors import CorruptValue, SchemaMismatch
+from ..errors import SchemaMismatch
 from ..lending import translated_errors
 from ..orm.tables import MetadataColumn, TableRecord, VectorTable, table_of, vector_class
-from .options import INDEXES
 
-__all__ = ["class_by_record", "index_by_record"]
+__all__ = ["class_by_record"]
 
 _OWN = ("id", "vector", "value")
 
@@ -45,20 +44,5 @@ def class_by_record(binding: Binding, name: str) -> tuple[type[VectorTable], str
         ) from error
     if not found:
         raise SchemaMismatch(f"table {name!r} does not exist")
-    index = None if kind is None else (kind, metric)
+    index = None if kind is None else (kind, metric, ())
     return vector_class(name, dimensions, vector_type, metadata=columns, index=index), metric
-
-
-def index_by_record(binding: Binding, name: str) -> str | None:
-    """Return the kind of index that the table ``name`` was made with; ``"auto"`` if there is no record of it."""
-    records = table_of(TableRecord)
-    with translated_errors(binding.engine), binding.inspecting() as connection:
-        if not inspect(connection).has_table(records.name):
-            return "auto"
-        try:
-            options: Any = connection.scalar(select(records.c.options).where(records.c.name == name))
-        except CorruptValue:
-            # Opening says so.
-            return "auto"
-    kind: str | None = options.get("index", "auto") if isinstance(options, dict) else "auto"
-    return kind if kind in INDEXES else "auto"

@@ -52,7 +52,7 @@ class VectorSearch(VectorEntries):
         condition = self._condition(where)
         binding = self.binding
         binding.require_functions()
-        statement = self._searches.nearest(chosen, condition)
+        statement = self._searches.nearest(chosen, condition, exact=self._index is None)
         return self._rows(binding.all(statement, vector, as_count(k), *_values(condition)))
 
     def search_many(self, queries: Any, k: int = 10, metric: str | None = None, where: Where = None) -> list[list[Row]]:
@@ -71,7 +71,7 @@ class VectorSearch(VectorEntries):
         count = as_count(k)
         binding = self.binding
         binding.require_functions()
-        statement = self._searches.nearest(chosen, condition)
+        statement = self._searches.nearest(chosen, condition, exact=self._index is None)
         with binding.reading() as cursor:
             return [self._rows(cursor.all(statement, vector, count, *_values(condition))) for vector in vectors]
 

@@ -136,6 +136,12 @@ impl<'a> Framed<'a> {
     }
 }
 
+/// The crc32c (Castagnoli) of bytes.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c(bytes)
+}
+
 fn checked(stored: &[u8]) -> Result<&[u8], Corrupt> {
     let Some((expected, body)) = stored.split_first_chunk::<CHECKSUM_SIZE>() else {
         return Err(Corrupt(format!("{} bytes cannot hold a checksum", stored.len())));

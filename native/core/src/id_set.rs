@@ -129,7 +129,8 @@ impl<'a> IdSet<'a> {
     }
 
     /// The ids, ascending.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = i64> + 'a> {
+    #[must_use]
+    pub fn ids(&self) -> Box<dyn Iterator<Item = i64> + 'a> {
         match self.ids {
             Ids::List(ids) => Box::new(ids.iter().map(|id| i64::from_le_bytes(*id))),
             Ids::Bits { first, bits } => Box::new(bits.iter().enumerate().flat_map(move |(place, &byte)| {
@@ -162,7 +163,7 @@ mod tests {
             let mut expected = ids.clone();
             expected.sort_unstable();
             expected.dedup();
-            prop_assert_eq!(set.iter().collect::<Vec<_>>(), expected.clone());
+            prop_assert_eq!(set.ids().collect::<Vec<_>>(), expected.clone());
             prop_assert_eq!(set.len(), expected.len());
             for id in ids.into_iter().chain(others).chain([i64::MIN, i64::MAX, 0, -101, 200]) {
                 prop_assert_eq!(set.contains(id), expected.contains(&id));
@@ -173,7 +174,7 @@ mod tests {
         fn reading_anything_is_harmless(bytes: Vec<u8>, tag in 0u8..3) {
             let bytes = [vec![tag], bytes].concat();
             if let Ok(set) = IdSet::new(&bytes) {
-                prop_assert_eq!(set.iter().filter(|&id| set.contains(id)).count(), set.len());
+                prop_assert_eq!(set.ids().filter(|&id| set.contains(id)).count(), set.len());
             }
         }
     }

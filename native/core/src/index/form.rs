@@ -129,8 +129,11 @@ impl Form {
         }
         let squares: f64 = vector.iter().map(|&value| f64::from(value).powi(2)).sum();
         let norm = squares.sqrt();
-        #[allow(clippy::cast_possible_truncation, reason = "at most 1")]
-        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+        for value in &mut vector {
+            #[allow(clippy::cast_possible_truncation, reason = "at most 1")]
+            let scaled = (f64::from(*value) / norm) as f32;
+            *value = scaled;
+        }
         (norm > 0.0 && norm.is_finite()).then_some(vector)
     }
 

@@ -1,4 +1,4 @@
-//! One bit per dimension: Gao & Long (2024), "RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error
+//! One bit per dimension: Gao & Long (2024), "`RaBitQ`: Quantizing High-Dimensional Vectors with a Theoretical Error
 //! Bound for Approximate Nearest Neighbor Search", <https://arxiv.org/abs/2405.12497>.
 //!
 //! A vector `x` less the mean `c` of all, rotated at random, is `o`; its code is the signs of `o`. With `q'` the query

@@ -1,5 +1,5 @@
 //! A random rotation in `O(n log n)`: rounds of random signs, Walsh-Hadamard transforms and Kac's walk, as in the
-//! RaBitQ library (`FhtKacRotator`). Every step is orthogonal, so lengths and angles stay.
+//! `RaBitQ` library (`FhtKacRotator`). Every step is orthogonal, so lengths and angles stay.
 
 /// Rounds: after four of them every output depends on every input in many ways.
 const ROUNDS: usize = 4;
@@ -67,7 +67,9 @@ fn hadamard(values: &mut [f32]) {
     }
     #[allow(clippy::cast_precision_loss, reason = "a power of two")]
     let scale = 1.0 / (length as f32).sqrt();
-    values.iter_mut().for_each(|value| *value *= scale);
+    for value in values {
+        *value *= scale;
+    }
 }
 
 /// Mixes each value of the first half with that of the second: a rotation by 45 degrees, mirrored.

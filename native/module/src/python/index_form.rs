@@ -57,6 +57,7 @@ impl IndexForm {
     }
 
     /// The entries of `[(id, packed vector), …]`, one behind the other.
+    #[allow(clippy::needless_pass_by_value, reason = "PyO3 extracts lists by value")]
     fn encode<'py>(&self, py: Python<'py>, rows: Vec<(i64, PyBackedBytes)>) -> PyResult<Bound<'py, PyBytes>> {
         let entries = py.detach(|| -> Result<Vec<u8>, String> {
             let mut entries = Vec::with_capacity(rows.len() * self.form.entry_bytes());

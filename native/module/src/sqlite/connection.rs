@@ -22,6 +22,11 @@ impl Connection {
         Self { api, raw }
     }
 
+    /// Of the `SQLite` library: 3.40.1 is 3040001.
+    pub(super) fn version(self) -> c_int {
+        self.api.libversion_number()
+    }
+
     /// Compiles one statement.
     pub(super) fn prepare(self, sql: &str) -> Result<Statement, String> {
         let mut raw = ptr::null_mut();

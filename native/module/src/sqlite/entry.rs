@@ -10,6 +10,7 @@ use super::api::{
     Api, Callback, Context, DIRECT, Database, ERROR, FinalCallback, MIN_VERSION, Module, OK, PURE, Routines,
 };
 use super::callback::{Arguments, Scalar, SqlResult, finish, scalar, step};
+use super::checksum::Crc32c;
 use super::collect::{CollectKey, CollectPair};
 use super::distance::{Cosine, Distance, Hamming, Ip, L1, L2, Measure};
 use super::gather::Gather;
@@ -104,7 +105,7 @@ fn modules<const SLOT: usize>() -> [(&'static CStr, &'static Module); 2] {
     [(c"kv_rows", module::<KvRows, SLOT>()), (c"kv_knn", module::<Knn, SLOT>())]
 }
 
-fn functions<const SLOT: usize>() -> [Function; 18] {
+fn functions<const SLOT: usize>() -> [Function; 19] {
     fn plain<F: Scalar, const SLOT: usize>() -> (Option<Callback>, Option<Callback>, Option<FinalCallback>) {
         (Some(scalar::<F, SLOT>()), None, None)
     }
@@ -130,6 +131,7 @@ fn functions<const SLOT: usize>() -> [Function; 18] {
         hamming_of,
         ip,
         ip_of,
+        (c"kv_crc32c", 1, PURE, plain::<Crc32c, SLOT>()),
         (c"kv_wal_index", 1, DIRECT, plain::<Find, SLOT>()),
         (c"kv_nearest", 5, PURE, nearest()),
         (c"kv_nearest", 6, PURE, nearest()),

@@ -4,6 +4,7 @@
 
 mod api;
 mod callback;
+mod checksum;
 mod collect;
 mod connection;
 mod distance;

@@ -23,6 +23,21 @@ pub(super) struct Meta {
     pub(super) vector: String,
     pub(super) metric: Metric,
     pub(super) element: Element,
+    pub(super) dimensions: usize,
+    pub(super) store: Store,
+}
+
+/// What an index keeps of its rows.
+pub(super) enum Store {
+    Blocks(Box<Entries>),
+    /// A table of sqlite-vec.
+    Vec,
+    /// A table of sqlite-vss, by its number, with the checksum of what is in it; none until it was built.
+    Vss(Option<(i64, i64)>),
+}
+
+/// How the entries of blocks are made, and found.
+pub(super) struct Entries {
     pub(super) form: Form,
     /// Of an index with inverted lists.
     pub(super) lists: Option<Lists>,
@@ -61,7 +76,6 @@ impl Meta {
             ));
         }
         let metric: Metric = cells.parsed("metric")?;
-        let code: Code = cells.parsed("code")?;
         let dimensions = cells.int("dimensions")?;
         let dimensions = usize::try_from(dimensions)
             .ok()
@@ -70,6 +84,27 @@ impl Meta {
         let element: Element = cells.parsed("element")?;
         // Of bits, as many as the bytes have room for.
         let dimensions = element.dimensions(element.row_bytes(dimensions)).unwrap_or(dimensions);
+        let store = match cells.text("kind")?.as_str() {
+            "vec" => Store::Vec,
+            "vss" => Store::Vss(cells.optional_int("snapshot")?.zip(cells.optional_int("checksum")?)),
+            _ => Store::Blocks(Box::new(Entries::read(&mut cells, metric, dimensions)?)),
+        };
+        Ok(Self {
+            stamp: cells.int("stamp")?,
+            table: base_table(connection, name)?,
+            key: cells.text("key")?,
+            vector: cells.text("vector")?,
+            metric,
+            element,
+            dimensions,
+            store,
+        })
+    }
+}
+
+impl Entries {
+    fn read(cells: &mut Cells, metric: Metric, dimensions: usize) -> Result<Self, String> {
+        let code: Code = cells.parsed("code")?;
         let mean = match cells.optional_blob("mean")? {
             Some(mean) => floats_from_bytes(&mean).map_err(|_| damaged("mean"))?,
             None => vec![0.0; dimensions],
@@ -84,16 +119,7 @@ impl Meta {
             }
             None => None,
         };
-        Ok(Self {
-            stamp: cells.int("stamp")?,
-            table: base_table(connection, name)?,
-            key: cells.text("key")?,
-            vector: cells.text("vector")?,
-            metric,
-            element,
-            form,
-            lists,
-        })
+        Ok(Self { form, lists })
     }
 }
 
@@ -131,6 +157,10 @@ impl Cells {
             Some(Cell::Int(value)) => Ok(*value),
             _ => Err(damaged(key)),
         }
+    }
+
+    fn optional_int(&self, key: &str) -> Result<Option<i64>, String> {
+        if self.0.contains_key(key) { self.int(key).map(Some) } else { Ok(None) }
     }
 
     fn text(&self, key: &str) -> Result<String, String> {

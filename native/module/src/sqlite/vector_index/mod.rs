@@ -7,6 +7,9 @@
 mod lists;
 mod meta;
 mod search;
+mod source;
+mod vec;
+mod vss;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,7 +17,8 @@ use std::collections::hash_map::Entry;
 use kohakuvault_core::id_set::IdSet;
 
 use super::connection::{Connection, Statement};
-use meta::Meta;
+use meta::{Entries, Meta, Store};
+use source::Source;
 
 /// What is searched for.
 pub(super) struct Wanted<'call> {
@@ -23,17 +27,24 @@ pub(super) struct Wanted<'call> {
     pub(super) ids: Option<IdSet<'call>>,
 }
 
+/// The statements on blocks.
+struct Blocks {
+    all: Statement,
+    of_list: Statement,
+}
+
 /// An index, and the statements that search it.
 pub(super) struct Index {
     meta: Meta,
     schema: i64,
     schema_now: Statement,
-    /// Stamp, whether there are blocks, the greatest id in them.
+    /// Stamp, whether there are blocks, the greatest id in them or, without blocks, of all.
     state: Statement,
+    /// Of an index without blocks.
+    source: Option<Source>,
     /// Ids of rows that changed since, with their vectors, NULL for those that are gone.
     pending: Statement,
-    blocks: Statement,
-    blocks_of_list: Statement,
+    blocks: Option<Blocks>,
     vector: Statement,
     rows: Statement,
 }
@@ -62,28 +73,46 @@ impl Index {
         let meta = Meta::read(connection, name)?;
         let [meta_table, blocks, locations, pending] =
             ["meta", "blk", "loc", "pending"].map(|satellite| quoted(&format!("{name}_{satellite}")));
+        let source = Source::open(connection, name, &meta)?;
         let (table, key, vector) = (quoted(&meta.table), quoted(&meta.key), quoted(&meta.vector));
         let prepare = |sql: String| {
             connection
                 .prepare(&sql)
                 .map_err(|error| format!("a table of it is damaged ({error}): call rebuild_index"))
         };
+        let size = match meta.store {
+            Store::Blocks(_) => {
+                format!("EXISTS (SELECT 1 FROM {blocks}), (SELECT max(id) FROM {locations})")
+            }
+            _ => format!("0, (SELECT max({key}) FROM {table})"),
+        };
         Ok(Self {
             schema,
             schema_now,
-            state: prepare(format!(
-                "SELECT (SELECT value FROM {meta_table} WHERE key = 'stamp'), EXISTS (SELECT 1 FROM {blocks}), \
-                 (SELECT max(id) FROM {locations})"
-            ))?,
+            state: prepare(format!("SELECT (SELECT value FROM {meta_table} WHERE key = 'stamp'), {size}"))?,
+            source,
             pending: prepare(format!(
                 "SELECT p.id, b.{vector} FROM {pending} AS p LEFT JOIN {table} AS b ON b.{key} = p.id ORDER BY p.id"
             ))?,
-            blocks: prepare(format!("SELECT data, id FROM {blocks}"))?,
-            blocks_of_list: prepare(format!("SELECT data, id FROM {blocks} WHERE id >= ?1 AND id < ?2"))?,
+            blocks: match meta.store {
+                Store::Blocks(_) => Some(Blocks {
+                    all: prepare(format!("SELECT data, id FROM {blocks}"))?,
+                    of_list: prepare(format!("SELECT data, id FROM {blocks} WHERE id >= ?1 AND id < ?2"))?,
+                }),
+                _ => None,
+            },
             vector: prepare(format!("SELECT {vector} FROM {table} WHERE {key} = ?1"))?,
             rows: prepare(format!("SELECT {key}, {vector} FROM {table}"))?,
             meta,
         })
+    }
+
+    /// How blocks are searched, and the statements for it.
+    fn blocks(&mut self) -> Option<(&Entries, &mut Blocks)> {
+        match (&self.meta.store, &mut self.blocks) {
+            (Store::Blocks(entries), Some(blocks)) => Some((entries, blocks)),
+            _ => None,
+        }
     }
 
     /// Whether nothing changed that is remembered here.

@@ -9,6 +9,7 @@ use kohakuvault_core::index::{Candidates, Scan};
 use super::super::api::{BLOB, NULL};
 use super::super::connection::{Row, Rows, Statement};
 use super::lists::Lists;
+use super::meta::Entries;
 use super::{Index, Wanted};
 
 /// Among no more rows than this, and one in [`ONE_IN`] of all, each is looked up and compared.
@@ -28,8 +29,8 @@ impl Index {
         let query = Query::from_bytes(self.meta.metric, self.meta.element, wanted.query)
             .map_err(|error| format!("query: {error}"))?;
         // By bytes: of bits some may be behind the last dimension.
-        if query.row_bytes() != self.meta.element.row_bytes(self.meta.form.dimensions()) {
-            let expected = self.meta.form.dimensions();
+        if query.row_bytes() != self.meta.element.row_bytes(self.meta.dimensions) {
+            let expected = self.meta.dimensions;
             let given = query.dimensions();
             return Err(format!(
                 "query: {given} dimensions given; expected {expected}, or call rebuild_index if the index is wrong"
@@ -43,11 +44,17 @@ impl Index {
         if let Some(ids) = &wanted.ids
             && ids.len() <= FEW + rows / ONE_IN
         {
-            compare_each(&mut self.vector, &query, ids.iter(), &mut found)?;
+            compare_each(&mut self.vector, &query, ids.ids(), &mut found)?;
             return Ok(found.into_sorted());
         }
-        let values = query.values().get(..self.meta.form.dimensions()).unwrap_or_default();
-        let scan = if has_blocks { self.meta.form.scan(values.to_vec()) } else { None };
+        if self.source.is_some() {
+            return self.search_source(&query, wanted, rows);
+        }
+        let values = query.values().get(..self.meta.dimensions).unwrap_or_default();
+        let scan = match self.blocks() {
+            Some((entries, _)) if has_blocks => entries.form.scan(values.to_vec()),
+            _ => None,
+        };
         let Some(mut scan) = scan else {
             compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
@@ -60,20 +67,21 @@ impl Index {
         let accept = |id: i64| {
             wanted.ids.as_ref().is_none_or(|ids| ids.contains(id)) && pending.binary_search(&id).is_err()
         };
-        match &self.meta.lists {
-            Some(lists) => {
+        match self.blocks() {
+            None => {}
+            Some((Entries { lists: Some(lists), .. }, blocks)) => {
                 let order = lists.ordered(values)?;
                 let enough = enough(lists, wanted.ids.as_ref(), rows);
                 let mut scanning =
                     Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
                 match enough {
-                    Some(enough) => scanning.lists(&mut self.blocks_of_list, &order, enough, &accept)?,
-                    None => scanning.all(&mut self.blocks, &accept)?,
+                    Some(enough) => scanning.lists(&mut blocks.of_list, &order, enough, &accept)?,
+                    None => scanning.all(&mut blocks.all, &accept)?,
                 }
             }
-            None => {
+            Some((_, blocks)) => {
                 let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: false };
-                scanning.all(&mut self.blocks, &accept)?
+                scanning.all(&mut blocks.all, &accept)?
             }
         }
         let limit = candidates.limit();
@@ -106,7 +114,7 @@ impl Index {
     }
 
     /// Compares what changed since the blocks were written; returns those ids.
-    fn compare_pending(
+    pub(super) fn compare_pending(
         &mut self,
         query: &Query,
         wanted: &Wanted<'_>,
@@ -208,7 +216,7 @@ fn compare_candidates(
 }
 
 /// Compares rows by their ids.
-fn compare_each(
+pub(super) fn compare_each(
     vector: &mut Statement,
     query: &Query,
     ids: impl Iterator<Item = i64>,
@@ -234,7 +242,7 @@ fn compare_one(vector: &mut Statement, query: &Query, id: i64, found: &mut Neare
 }
 
 /// Compares every row that fulfils the condition.
-fn compare_all(
+pub(super) fn compare_all(
     all: &mut Statement,
     query: &Query,
     ids: Option<&IdSet<'_>>,
@@ -270,7 +278,7 @@ fn explain(id: i64, error: DistanceError) -> String {
 }
 
 /// The k nearest rows so far.
-struct Nearest {
+pub(super) struct Nearest {
     k: usize,
     heap: BinaryHeap<Found>,
 }
@@ -297,7 +305,7 @@ impl PartialOrd for Found {
 }
 
 impl Nearest {
-    fn new(k: usize) -> Self {
+    pub(super) fn new(k: usize) -> Self {
         Self { k, heap: BinaryHeap::new() }
     }
 
@@ -316,7 +324,7 @@ impl Nearest {
         self.heap.len()
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.heap.len() >= self.k
     }
 
@@ -329,7 +337,7 @@ impl Nearest {
         self.heap.iter().map(|found| found.0)
     }
 
-    fn into_sorted(self) -> Vec<(f64, i64)> {
+    pub(super) fn into_sorted(self) -> Vec<(f64, i64)> {
         self.heap.into_sorted_vec().into_iter().map(|found| (found.0, found.1)).collect()
     }
 }
