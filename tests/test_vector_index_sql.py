@@ -120,7 +120,7 @@ def test_calls_by_conditions_and_joins_in_any_order(doc):
         "SELECT doc.id FROM doc CROSS JOIN kv_knn('doc_index', :q, 7) AS hit ON doc.id = hit.id ORDER BY distance",
         "SELECT id FROM kv_knn('doc_index', :q, 7) ORDER BY distance, id",
         "SELECT id FROM kv_knn('doc_index', :q, 400) ORDER BY distance LIMIT 7",
-        "SELECT a.id FROM kv_knn('doc_index', :q, 7) a JOIN kv_knn('doc_index', :q, 7) b USING (id) ORDER BY a.distance",
+        "SELECT id FROM kv_knn('doc_index', :q, 7) a JOIN kv_knn('doc_index', :q, 7) b USING (id) ORDER BY a.distance",
         "WITH hit AS (SELECT * FROM kv_knn('doc_index', :q, 7)) SELECT id FROM hit ORDER BY distance",
     ):
         assert [row.id for row in rows(doc, sql)] == expected, sql

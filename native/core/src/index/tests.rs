@@ -188,7 +188,7 @@ fn estimates_by_one_bit_are_unbiased_and_mostly_within_their_bounds() {
                 let case = format!("{metric} {dimensions} {around}");
                 assert!(within * 5 >= count * 4, "{case}: {within} of {count} within bounds");
                 // A thousand estimates, of a deviation of half the width each.
-                assert!(off.abs() < 0.15 * width, "{case}: off by {} of {}", off, width);
+                assert!(off.abs() < 0.15 * width, "{case}: off by {off} of {width}");
             }
         }
     }

@@ -81,7 +81,7 @@ impl Index {
             }
             Some((_, blocks)) => {
                 let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: false };
-                scanning.all(&mut blocks.all, &accept)?
+                scanning.all(&mut blocks.all, &accept)?;
             }
         }
         let limit = candidates.limit();
