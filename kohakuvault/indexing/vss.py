@@ -35,6 +35,8 @@ _FACTORY = re.compile(r"[\w,()\[\].:+-]+")
 # Indexes that know the ids of vectors by themselves; others do with IDMap.
 _WITH_IDS = re.compile(r"IDMap|IVF|IMI")
 
+_GREATEST = 1_000_000
+
 _SHADOWS = ("_index", "_data")
 
 # Vectors that FAISS learns from; of more it takes a sample itself.
@@ -42,6 +44,13 @@ _TRAINING = 100_000
 
 # sqlite-vss takes this id of FAISS's for the end of what was found.
 _END = -1
+
+
+def _is_factory(factory: object) -> bool:
+    """Whether FAISS may be given a factory string: it ends the process over numbers that it does not expect."""
+    if not isinstance(factory, str) or not _FACTORY.fullmatch(factory) or not _WITH_IDS.search(factory):
+        return False
+    return all(0 < int(number[:20]) <= _GREATEST for number in re.findall(r"[0-9]+", factory))
 
 
 class VssStore(IndexStore):
@@ -59,10 +68,10 @@ class VssStore(IndexStore):
                 f"{index.element} by {index.metric!r}; use kind='exact', 'rabitq' or 'auto'"
             )
         factory = index.options.get("factory", _DEFAULT_FACTORY)
-        if not isinstance(factory, str) or not _FACTORY.fullmatch(factory) or not _WITH_IDS.search(factory):
+        if not _is_factory(factory):
             raise InvalidArgument(
                 f"vector index {index.name!r}: factory is a FAISS factory string with IVF, IMI or IDMap2 in it, such "
-                f"as 'HNSW32,IDMap2', not {factory!r:.80}"
+                f"as 'HNSW32,IDMap2', and numbers of 1 to {_GREATEST:,}, not {factory!r:.80}"
             )
         self._factory = factory
 
@@ -128,7 +137,7 @@ class VssStore(IndexStore):
         if number is None:
             return missed_rows(cursor, sql, self.index, set())
         name = f"{self._prefix}{number}"
-        cursor.command(f"SELECT kv_crc32c(idx) FROM {quoted(name + '_index')}")  # noqa: S608 (quoted)
+        cursor.command(f"SELECT kv_crc32c(CAST(idx AS BLOB)) FROM {quoted(name + '_index')}")  # noqa: S608 (quoted)
         if cursor.cursor.fetchone() != (meta.get("checksum"),):
             return [f"snapshot {name!r} of a vector index is damaged"]
         cursor.command(f"SELECT rowid FROM {quoted(name + '_data')}")  # noqa: S608 (quoted)
@@ -208,7 +217,7 @@ class _Snapshot:
         sql = index_statements(self._index, cursor.dialect)
         if dict(cursor.all(sql.meta)).get("snapshot") != self._number:
             return
-        cursor.command(f"SELECT kv_crc32c(idx) FROM {quoted(self._name + '_index')}")  # noqa: S608 (quoted)
+        cursor.command(f"SELECT kv_crc32c(CAST(idx AS BLOB)) FROM {quoted(self._name + '_index')}")  # noqa: S608 (quoted)
         cursor.run(sql.set_meta, "checksum", cursor.cursor.fetchone()[0])
         cursor.run(sql.set_meta, "stamp", secrets.randbits(63))
 
