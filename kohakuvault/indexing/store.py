@@ -100,8 +100,8 @@ def is_whole(vector: Any, index: VectorIndex) -> bool:
 def comparable(rows: list[Any], index: VectorIndex) -> tuple[list[Any], np.ndarray[Any, np.dtype[np.float32]]]:
     """Return the rows ``(id, vector)`` with finite numbers and, for cosine, a direction; and the numbers.
 
-    The vectors are :func:`whole <is_whole>`. The numbers have shape ``(n, dimensions)`` and for cosine length 1. The distance of other rows is NaN or infinite:
-    they come last, and are only looked for where there are not enough rows before them.
+    The vectors are :func:`whole <is_whole>`. The numbers have shape ``(n, dimensions)`` and for cosine length 1. The
+    distance of other rows is NaN or infinite: they come last, and are only looked for where there are not enough rows before them.
     """
     numbers = unpacked([row[1] for row in rows], index.element, index.dimensions, index.metric)
     keeps = np.isfinite(numbers).all(axis=1)
