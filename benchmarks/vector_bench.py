@@ -55,14 +55,20 @@ def main() -> None:
                 names = [store for store in stores if store not in SLOW_TO_BUILD]
             parts = options.parts if name == options.detailed else [part for part in options.parts if part == "search"]
             results["sets"][name] = of_set(vector_data.load(name), names, Path(folder), parts, results)
+            keep(results, options.json, options.plot)  # a run of hours may be broken off
         if "growth" in options.parts:
             results["growth"] = growth(stores, Path(folder), results)
     vector_tables.show(results)
+    keep(results, options.json, options.plot)
+
+
+def keep(results: dict[str, Any], figures: Path | None, plot: Path | None) -> None:
+    """Write the figures and draw the plot, where these are wanted."""
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-    if options.json:
-        options.json.write_text(text)
-    if options.plot:
-        draw = [str(PYTHON), "-E", str(HERE / "vector_plot.py"), str(options.plot)]
+    if figures:
+        figures.write_text(text)
+    if plot and PYTHON.exists():
+        draw = [str(PYTHON), "-E", str(HERE / "vector_plot.py"), str(plot)]
         subprocess.run(draw, input=text, text=True, check=True)
 
 

@@ -382,6 +382,31 @@ def pack_vector(value: _Vector, dimensions: int | None, elem: _Elem | str = "f32
     """
 
 @final
+class IndexForm:
+    """How the vectors of an index are encoded.
+
+    Raises ``ValueError`` for a code that does not go with the metric, an unknown name, or a mean of another length.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        metric: str,
+        element: str,
+        dimensions: int,
+        seed: int = 0,
+        mean: bytes | None = None,
+    ) -> None:
+        """``mean`` is ``dimensions`` little-endian float32, of one-bit codes only; None for zeros."""
+
+    @property
+    def entry_bytes(self) -> int:
+        """The bytes of an entry."""
+
+    def encode(self, rows: list[tuple[int, bytes]]) -> bytes:
+        """Return the entries of ``(id, packed vector)``, one behind the other; ``ValueError`` for another length."""
+
+@final
 class NearestAggregate:
     """The SQL aggregate ``kv_nearest(key, vector, query, k, metric[, elem])`` for ``create_aggregate`` of ``sqlite3``.
 

@@ -182,8 +182,8 @@ def _libraries(name: str) -> list[tuple[str, str]]:
         package = importlib.import_module(backend.package)
     except ImportError as error:
         raise ExtensionUnavailable(
-            f"{backend.project} is not installed: pip install {backend.project}. There are wheels for {backend.wheels}; "
-            f"this is {platform.system()} ({platform.machine()}). index='auto' needs no other extension"
+            f"{backend.project} is not installed: pip install {backend.project}, which has wheels for {backend.wheels}"
+            f"; and this is {platform.system()} ({platform.machine()}). index='auto' needs no other extension"
         ) from error
     return [(getattr(package, path)(), entry) for path, entry in backend.libraries]
 

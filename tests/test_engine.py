@@ -636,7 +636,7 @@ def test_the_open_transaction_of_a_session_in_memory_is_neither_committed_nor_lo
         with Session(engine) as session:
             session.execute(text("INSERT INTO t VALUES (1)"))
             # There is one connection, so a transaction of their own is what these cannot have.
-            for operation in (lambda: vectors.insert_many([[1, 2]]), lambda: KVault(engine, table=f"kv_{end}")):
+            for operation in (lambda: vectors.transaction().__enter__(), lambda: KVault(engine, table=f"kv_{end}")):
                 with pytest.raises(DatabaseBusy, match="pass that Session as the bind"):
                     operation()
             KVault(session)["a"] = end

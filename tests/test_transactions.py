@@ -85,7 +85,8 @@ def test_a_commit_leaves_all_of_it(any_engine):
     with Session(any_engine) as session:
         write_everything(session)
         session.commit()
-    found = everything(any_engine)
+    # The index of the vectors has tables of its own on SQLite.
+    found = {name: count for name, count in everything(any_engine).items() if not name.startswith("search_index")}
     assert found.pop("vault_block") == found.pop("vault_payload") >= 1
     assert found == {"user_account": 1, "settings": 1, "vault_column": 2, "search": 3, "vault_table": 3}
     assert KVault(any_engine, "settings")["theme"] == {"dark": True}

@@ -86,7 +86,7 @@ class LikeADictOfArrays(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         # So that an index has blocks of few rows.
-        for name, value in (("fold.FOLD", 4), ("kinds._FIRST_FOLD", 8), ("kinds.FIRST_FOLD", {"auto": 8})):
+        for name, value in (("kinds.FOLD", 4), ("kinds._FIRST_FOLD", 8), ("kinds.FIRST_FOLD", {"auto": 8})):
             self.stack.enter_context(mock.patch(f"kohakuvault.indexing.{name}", value))
         self.bind = self.new_bind()
         self.engine = create_engine(self.bind)

@@ -116,7 +116,12 @@ def check_search(
 
 def index_of(vault: VectorKVault) -> VectorIndex:
     """The index of a vault."""
-    (index,) = indexes_of(vault.entity.__table__)
+    return the_index(vault.entity)
+
+
+def the_index(entity: Any) -> VectorIndex:
+    """The index of a mapped class."""
+    (index,) = indexes_of(entity.__table__)
     return index
 
 

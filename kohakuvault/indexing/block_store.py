@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -15,6 +14,7 @@ from . import kinds
 from .building import Progress, build
 from .fold import fold
 from .kinds import code_of, first_fold, kind_on_sqlite
+from .learning import learn
 from .state import State
 from .statements import index_statements
 from .store import Anew, IndexStore, Step
@@ -57,14 +57,21 @@ class BlockStore(IndexStore):
         build(cursor, self.index)
 
     def steps(self, anew: Anew, *, optimizes: bool, progress: Progress | None) -> Iterator[Step]:
-        """Build all blocks."""
-        yield partial(self._build, anew=anew, optimizes=optimizes, progress=progress)
+        """Learn, which keeps nobody from writing, then build all blocks."""
+        learned: list[State] = []
 
-    def _build(self, cursor: DriverCursor, *, anew: Anew, optimizes: bool, progress: Progress | None) -> None:
-        assert cursor.transaction is not None
-        lists = optimizes or self._has_lists(cursor)
-        anew(cursor.transaction)
-        build(cursor, self.index, lists=lists, progress=progress)
+        def learns(cursor: DriverCursor) -> None:
+            if optimizes or self._has_lists(cursor):
+                state = learn(cursor, self.index, lists=True)
+                learned.extend([] if state is None else [state])
+
+        def writes(cursor: DriverCursor) -> None:
+            assert cursor.transaction is not None
+            anew(cursor.transaction)
+            build(cursor, self.index, learned[0] if learned else None, progress)
+
+        yield learns
+        yield writes
 
     def check(self, cursor: DriverCursor) -> list[str]:
         """Check every block and place."""

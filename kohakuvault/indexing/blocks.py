@@ -25,7 +25,7 @@ _FEWEST = 8
 def capacity(cursor: DriverCursor, entry_bytes: int) -> int:
     """Return how many entries fill a page, so that changing a block writes one; of large entries some pages."""
     cursor.command("PRAGMA page_size")
-    page = cursor.cursor.fetchone()[0]
+    page: int = cursor.cursor.fetchone()[0]
     return max((page - _PAGE_OVERHEAD) // entry_bytes, _FEWEST)
 
 
@@ -123,11 +123,11 @@ class Blocks:
         """Return the last block of a list that has entries."""
         own = [block for block in self._changed if first <= block < end]
         last = max((block for block in own if len(self._changed[block])), default=None)
-        stored = end
-        while stored is not None and stored > first:
+        stored: int | None
+        ((stored,),) = self._cursor.all(self._sql.last_block, first, end)
+        # What has become empty is still stored.
+        while stored is not None and stored in self._changed and not len(self._changed[stored]):
             ((stored,),) = self._cursor.all(self._sql.last_block, first, stored)
-            if stored is None or stored not in self._changed or len(self._changed[stored]):
-                break
         return max((block for block in (last, stored) if block is not None), default=None)
 
     def _entries(self, block: int) -> Entries:
@@ -137,7 +137,7 @@ class Blocks:
         data = b"" if row is None else row[0]
         if not isinstance(data, bytes) or not data or len(data) % self._entry_bytes:
             raise CorruptValue(
-                f"block {block} of a vector index is missing or damaged; expected entries of {self._entry_bytes} bytes. "
-                "Call rebuild_index"
+                f"block {block} of a vector index is missing or damaged; expected entries of {self._entry_bytes} "
+                "bytes. Call rebuild_index"
             )
         return np.frombuffer(data, np.uint8).reshape(-1, self._entry_bytes)

@@ -23,8 +23,8 @@ def check_blocks(cursor: DriverCursor, index: VectorIndex) -> list[str]:
     """Return what is wrong with the blocks of an index; every row and every block is read.
 
     Every row that has a vector is in exactly one block or pending; every entry of a block has its place, and every
-    place its entry; an entry is what its row is encoded as. Entries of rows that are gone are no problem: REPLACE leaves
-    them, and searches pass over them.
+    place its entry; an entry is what its row is encoded as. Entries of rows that are gone are no problem: REPLACE
+    leaves them, and searches pass over them.
     """
     sql = index_statements(index, cursor.dialect)
     try:

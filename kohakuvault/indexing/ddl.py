@@ -28,8 +28,9 @@ _TABLES = {
     "pending": "id INTEGER PRIMARY KEY",
 }
 
-# INSERT OR REPLACE deletes rows without a DELETE trigger, and passes its OR REPLACE on to what the triggers run: so they
-# run nothing that can conflict, and insertion counts as a change too. The key may be changed by any name of the rowid.
+# INSERT OR REPLACE deletes rows without a DELETE trigger, and passes its OR REPLACE on to what the triggers run: so
+# they run nothing that can conflict, and insertion counts as a change too. The key may be changed by any name of the
+# rowid.
 _TRIGGERS = {
     "insert": ("INSERT", ("NEW",)),
     "update": ("UPDATE OF {key}, rowid, oid, _rowid_, {vector}", ("OLD", "NEW")),
@@ -47,8 +48,8 @@ def create(connection: Connection, index: VectorIndex) -> None:
         return
     if index.table.schema is not None:
         raise InvalidArgument(
-            f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached database "
-            "on SQLite, where indexes are not supported"
+            f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached "
+            "database on SQLite, where indexes are not supported"
         )
     store = store_of(index)
     _create_empty(connection, index)

@@ -11,7 +11,8 @@ import numpy as np
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from .blocks import Blocks
-from .building import BEFORE_ALL, build
+from .building import build
+from .learning import BEFORE_ALL
 from .state import State
 from .statements import IndexStatements, index_statements
 

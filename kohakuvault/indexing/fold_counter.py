@@ -52,8 +52,11 @@ class FoldCounter:
         except (CorruptValue, ExtensionUnavailable, InvalidDatabase, SchemaMismatch) as error:
             if not cursor.in_transaction:
                 raise
-            # The rows are what matters, and they are well. Searches raise the error.
             self._left = kinds.FOLD
+            if cursor.one(index_statements(self._index, cursor.dialect).exists) is None:
+                # Declared, and not made yet.
+                return
+            # The rows are what matters, and they are well. Searches raise the error.
             warnings.warn(f"{self._describe(error)}: {error}", RuntimeWarning, stacklevel=2)
 
     def _pending(self, cursor: DriverCursor) -> tuple[int, int | None]:

@@ -49,11 +49,18 @@ def _commits(connection: Connection) -> None:
     written = connection.info.pop(_WRITTEN, None)
     if not written:
         return
+    # Not above: applications without a vector index in use load nothing of it.
+    from ..errors import DriverError
     from .ddl import driver_cursor
     from .fold_counter import FoldCounter
 
-    counters = _counters.setdefault(connection.engine, {})
     cursor = driver_cursor(connection)
-    for index, rows in written.items():
-        counter = counters.setdefault(index, FoldCounter(index))
-        counter.written(cursor, rows)
+    counters = _counters.setdefault(connection.engine, {})
+    try:
+        for index, rows in written.items():
+            counters.setdefault(index, FoldCounter(index)).written(cursor, rows)
+    except DriverError:
+        if not cursor.in_transaction:
+            raise
+        # What keeps it from being folded, the commit says itself, or it is folded next time.
+        connection.info[_WRITTEN] = written

@@ -43,7 +43,7 @@ def _options(connection: Connection, index: VectorIndex) -> dict[str, Any]:
     if connection.dialect.name != "sqlite" or not inspect(connection).has_table(name):
         return {}
     quoted = connection.dialect.identifier_preparer.quote_identifier(name)
-    found = connection.exec_driver_sql(f"SELECT value FROM {quoted} WHERE key = 'options'").scalar()  # noqa: S608
+    found: Any = connection.exec_driver_sql(f"SELECT value FROM {quoted} WHERE key = 'options'").scalar()  # noqa: S608
     try:
         options = json.loads(found)
     except (TypeError, ValueError):

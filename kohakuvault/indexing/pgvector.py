@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from ..lending import DriverCursor
@@ -48,8 +48,7 @@ def _default_lists(rows: int) -> int:
 
 def exists(connection: Connection, index: VectorIndex) -> bool:
     """Whether there is an index of that name."""
-    name = connection.dialect.identifier_preparer.quote_identifier(index.name)
-    return connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is not None
+    return connection.scalar(select(func.to_regclass(func.quote_ident(index.name)))) is not None
 
 
 def describe(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
@@ -70,18 +69,14 @@ def _create(connection: Connection, index: VectorIndex) -> None:
     if kind == "ivfflat" and not given:
         given = [f"lists = {_default_lists(_rows(connection, index))}"]
     options = f" WITH ({', '.join(given)})" if given else ""
-    _run(
-        connection,
+    # As the driver takes it: the preparer has doubled what is special to that.
+    connection.exec_driver_sql(
         f"CREATE INDEX {quote.quote_identifier(index.name)} ON {quote.format_table(index.table)} "
-        f"USING {kind} ({quote.quote_identifier(index.column.name)} {operators}){options}",
+        f"USING {kind} ({quote.quote_identifier(index.column.name)} {operators}){options}"
     )
 
 
 def drop(connection: Connection, index: VectorIndex) -> None:
     """Drop the index."""
-    _run(connection, f"DROP INDEX IF EXISTS {connection.dialect.identifier_preparer.quote_identifier(index.name)}")
-
-
-def _run(connection: Connection, sql: str) -> None:
-    # Names may have colons, which are no parameters.
-    connection.execute(text(sql.replace(":", "\\:")))
+    name = connection.dialect.identifier_preparer.quote_identifier(index.name)
+    connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")

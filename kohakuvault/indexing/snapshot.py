@@ -15,7 +15,8 @@ from ..errors import DriverError
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from ..statements import Statement
-from .building import BEFORE_ALL, Progress, batches
+from .building import Progress
+from .learning import BEFORE_ALL, batches
 from .statements import IndexStatements, index_statements
 from .store import comparable, is_whole
 from .virtual import create_virtual, drop_virtual, exists, numbered, quoted, require

@@ -18,7 +18,12 @@ __all__ = ["ELEMENTS", "VERSION", "State", "packed_bytes", "unpacked"]
 VERSION = 1
 
 # numpy's types of packed vectors; bits are packed by eight.
-ELEMENTS = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2"), "i8": np.dtype("i1"), "bit": np.dtype("u1")}
+ELEMENTS: dict[str, np.dtype[Any]] = {
+    "f32": np.dtype("<f4"),
+    "f16": np.dtype("<f2"),
+    "i8": np.dtype("i1"),
+    "bit": np.dtype("u1"),
+}
 
 
 @dataclass
@@ -53,8 +58,8 @@ class State:
         meta = dict(cursor.all(sql.meta))
         if meta.get("version") != VERSION:
             raise CorruptValue(
-                f"a vector index has format version {meta.get('version')!r} and this release knows {VERSION}: install a "
-                "newer kohakuvault, or call rebuild_index if it is damaged"
+                f"a vector index has format version {meta.get('version')!r} and this release knows {VERSION}: install "
+                "a newer kohakuvault, or call rebuild_index if it is damaged"
             )
         try:
             state = cls(**{name: meta[name] for name in ("kind", "code", "metric", "element", "dimensions", "seed")})
@@ -113,7 +118,7 @@ def unpacked(vectors: list[bytes], element: str, dimensions: int, metric: str) -
     packed = packed.reshape(len(vectors), -(-dimensions // 8) if element == "bit" else dimensions)
     if element == "bit":
         packed = np.unpackbits(packed, axis=1)[:, :dimensions]
-    numbers = packed.astype(np.float32)
+    numbers: np.ndarray[Any, np.dtype[np.float32]] = packed.astype(np.float32)
     if metric == "cosine":
         norms = np.linalg.norm(numbers, axis=1, keepdims=True)
         # A vector without direction has no share in anything.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, column, delete, func, insert, literal_column, select, table, true
+from sqlalchemy import bindparam, column, delete, func, insert, literal, literal_column, select, table, true
 from sqlalchemy.engine import Dialect
 
 from ..orm.vector_index import VectorIndex
@@ -32,6 +32,13 @@ class IndexStatements:
 
     def _statement(self, element: Any, *names: str) -> Statement:
         return Statement(element, names, self._dialect)
+
+    @cached_property
+    def exists(self) -> Statement:
+        """A row, if any of the index's tables is there."""
+        known = table("sqlite_master", column("name"))
+        own = [self._meta.name, self._blocks.name, self._places.name, self._pending.name]
+        return self._statement(select(known.c.name).where(known.c.name.in_([literal(name) for name in own])))
 
     @cached_property
     def meta(self) -> Statement:

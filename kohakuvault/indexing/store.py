@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 from ..errors import KohakuVaultError
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
-from .building import Progress, batches
+from .building import Progress
+from .learning import batches
 from .state import packed_bytes, unpacked
 from .statements import IndexStatements
 
@@ -101,7 +102,8 @@ def comparable(rows: list[Any], index: VectorIndex) -> tuple[list[Any], np.ndarr
     """Return the rows ``(id, vector)`` with finite numbers and, for cosine, a direction; and the numbers.
 
     The vectors are :func:`whole <is_whole>`. The numbers have shape ``(n, dimensions)`` and for cosine length 1. The
-    distance of other rows is NaN or infinite: they come last, and are only looked for where there are not enough rows before them.
+    distance of other rows is NaN or infinite: they come last, and are only looked for where there are not enough rows
+    before them.
     """
     numbers = unpacked([row[1] for row in rows], index.element, index.dimensions, index.metric)
     keeps = np.isfinite(numbers).all(axis=1)

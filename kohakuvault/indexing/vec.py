@@ -14,7 +14,8 @@ from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from ..statements import Statement
 from . import kinds
-from .building import BEFORE_ALL, Progress, batches
+from .building import Progress
+from .learning import BEFORE_ALL, batches
 from .statements import index_statements
 from .store import Anew, IndexStore, Step, comparable, is_whole, missed_rows
 from .virtual import create_virtual, drop_virtual, quoted, require_shadows

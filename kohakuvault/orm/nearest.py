@@ -189,11 +189,11 @@ def _compile_ordered(element: _Nearest, compiler: SQLCompiler, **kw: Any) -> str
     if len(indexed) < 3:
         return compiler.process(exactly, **_nested(kw))
     # An index of pgvector looks at so many rows at most, of which fewer than k may fulfil a condition.
-    by_index, exactly, k = (compiler.process(form, **_nested(kw)) for form in (indexed[1], exactly, indexed[2]))
+    by_index, every_row, k = (compiler.process(form, **_nested(kw)) for form in (indexed[1], exactly, indexed[2]))
     count = "(SELECT count(*) FROM kv_hits)"
     return (
         f"(WITH kv_hits AS MATERIALIZED {by_index} SELECT id, distance FROM kv_hits WHERE {count} >= {k} "  # noqa: S608
-        f"UNION ALL SELECT id, distance FROM {exactly} AS kv_all WHERE {count} < {k})"
+        f"UNION ALL SELECT id, distance FROM {every_row} AS kv_all WHERE {count} < {k})"
     )
 
 

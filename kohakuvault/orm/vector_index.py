@@ -37,19 +37,20 @@ class VectorIndex(SchemaItem):
     Parameters
     ----------
     name
-        Of the index. On SQLite the tables ``<name>_meta``, ``<name>_blk``, ``<name>_loc`` and ``<name>_pending`` and the
-        triggers ``<name>_insert``, ``<name>_update`` and ``<name>_delete`` are its own.
+        Of the index. On SQLite the tables ``<name>_meta``, ``<name>_blk``, ``<name>_loc`` and ``<name>_pending`` and
+        the triggers ``<name>_insert``, ``<name>_update`` and ``<name>_delete`` are its own.
     column
         The name of a column of type :class:`~kohakuvault.orm.types.Vector`, or the column. The table has one integer
         primary key.
     metric
         ``"cosine"``, ``"l2"``, ``"ip"``, ``"l1"`` or ``"hamming"``.
     kind
-        ``"auto"`` chooses by size; ``"exact"``, ``"rabitq"``, ``"ivf"``, ``"vss"``, ``"vec"``, and pgvector's ``"hnsw"`` and
-        ``"ivfflat"``; see ``docs/vectors.md``.
+        ``"auto"`` chooses by size; ``"exact"``, ``"rabitq"``, ``"ivf"``, ``"vss"``, ``"vec"``, and pgvector's
+        ``"hnsw"`` and ``"ivfflat"``; see ``docs/vectors.md``.
     **options
-        ``lists`` and ``probes`` of inverted lists, ``m``, ``ef_construction`` and ``ef_search`` of graphs on PostgreSQL,
-        positive ints; ``factory`` of the kind vss, a string of FAISS. What an index does not have is not used.
+        ``lists`` and ``probes`` of inverted lists, ``m``, ``ef_construction`` and ``ef_search`` of graphs on
+        PostgreSQL, positive ints; ``factory`` of the kind vss, a string of FAISS. What an index does not have is not
+        used.
 
     Examples
     --------
@@ -69,7 +70,8 @@ class VectorIndex(SchemaItem):
     def __init__(
         self, name: str, column: str | Column[Any], *, metric: str = "cosine", kind: str = "auto", **options: Any
     ) -> None:
-        if not isinstance(name, str) or not name or "\0" in name:
+        given: object = name
+        if not isinstance(given, str) or not name or "\0" in name:
             raise InvalidArgument(f"an index is named by a str that is not empty, not {name!r}")
         if kind not in KINDS:
             raise InvalidArgument(f"unknown kind of vector index {kind!r}; expected one of {', '.join(KINDS)}")

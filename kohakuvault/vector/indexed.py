@@ -103,9 +103,9 @@ class VectorIndexed(VectorSearch):
     def info(self) -> dict[str, Any]:
         """Return the table's name, dimensions, metric, number of rows, and its index.
 
-        ``index`` is a dict: ``kind``, as it was asked for; ``in_use``, what ``"auto"`` chose, or None while every row is
-        compared; ``pending``, the rows that are not in it yet, which every search compares; ``lists`` and ``probes`` of
-        inverted lists; ``bytes``. None for no index.
+        ``index`` is a dict: ``kind``, as it was asked for; ``in_use``, what ``"auto"`` chose, or None while every row
+        is compared; ``pending``, the rows that are not in it yet, which every search compares; ``lists`` and
+        ``probes`` of inverted lists; ``bytes``. None for no index.
         """
         facts: dict[str, Any] = {
             "table": table_of(self.entity).name,

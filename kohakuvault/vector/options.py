@@ -9,7 +9,15 @@ from ..errors import InvalidArgument, UnknownOption
 from ..orm.distance import check_metric
 from ..orm.types.vector_elements import element_of
 
-__all__ = ["INDEXES", "as_options", "check_dimensions", "check_index", "check_vector_type", "chosen_metric", "refuse_unknown"]
+__all__ = [
+    "INDEXES",
+    "as_options",
+    "check_dimensions",
+    "check_index",
+    "check_vector_type",
+    "chosen_metric",
+    "refuse_unknown",
+]
 
 # Kinds of index; None is for none.
 INDEXES = (None, "auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivfflat")

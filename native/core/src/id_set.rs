@@ -114,7 +114,10 @@ impl<'a> IdSet<'a> {
             Ids::List(ids) => ids.binary_search_by(|other| i64::from_le_bytes(*other).cmp(&id)).is_ok(),
             Ids::Bits { first, bits } => {
                 let place = id.wrapping_sub(first);
-                #[allow(clippy::cast_sign_loss, reason = "an id before the first becomes a place behind the last")]
+                #[allow(
+                    clippy::cast_sign_loss,
+                    reason = "an id before the first becomes a place behind the last"
+                )]
                 let place = place as u64;
                 usize::try_from(place / 8)
                     .ok()

@@ -12,7 +12,10 @@
 //! Scores are the distances, squared for l2. Bounds leave room for the rounding of `f32` sums. For dot products the
 //! query is in whole numbers too, of as many bits as sums of 32 bits have room for, and its rest widens the bounds.
 
-#![allow(clippy::inline_always, reason = "a body takes on the instruction set of its caller only when inlined")]
+#![allow(
+    clippy::inline_always,
+    reason = "a body takes on the instruction set of its caller only when inlined"
+)]
 
 use std::hint::black_box;
 
@@ -79,7 +82,11 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// For cosine, `query` has length 1.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "bounded, or of an error")]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "bounded, or of an error"
+    )]
     pub(super) fn new(query: Vec<f32>, compared: Compared) -> Self {
         let dimensions = query.len() as f32;
         let squares: f64 = query.iter().map(|&value| f64::from(value).powi(2)).sum();
@@ -97,7 +104,16 @@ impl Prepared {
         let longest = 127.0 * f64::from(dimensions).sqrt();
         let norm = squares.sqrt();
         let rest = rounded_up(longest * (left_out + f64::from(f32::EPSILON) * 4.0 * norm));
-        Self { norm: rounded_up(norm), longest: rounded_up(longest), query, levels, step, rest, rounding, compared }
+        Self {
+            norm: rounded_up(norm),
+            longest: rounded_up(longest),
+            query,
+            levels,
+            step,
+            rest,
+            rounding,
+            compared,
+        }
     }
 }
 
@@ -134,7 +150,8 @@ fn product(query: &Prepared, entry: &[u8], offset: f64) -> [f32; 2] {
     // Factors may be so small or large that `f32` has no room for their product.
     let score = offset - scale * f64::from(query.step) * f64::from(dot);
     // Vectors of length 1 are rounded, and so is what is compared in the end.
-    let width = error * f64::from(query.norm) + scale * f64::from(query.rest) + ROUNDED * (offset + score.abs());
+    let width =
+        error * f64::from(query.norm) + scale * f64::from(query.rest) + ROUNDED * (offset + score.abs());
     [rounded_down(score - width), rounded_up(score + width)]
 }
 
@@ -158,8 +175,7 @@ fn squares<const FMA: bool>(query: &Prepared, entry: &[u8]) -> [f32; 2] {
 #[inline(always)]
 fn differences<const FMA: bool>(query: &Prepared, entry: &[u8]) -> [f32; 2] {
     let (scale, error) = (factor::<0>(entry), factor::<1>(entry));
-    let sum =
-        sum(query, entry, |value, code, sum| multiply_add::<FMA>(-scale, code, value).abs() + sum);
+    let sum = sum(query, entry, |value, code, sum| multiply_add::<FMA>(-scale, code, value).abs() + sum);
     // As in `squares`; the sum of a code is at most its length times that of ones.
     let rounding = f32::EPSILON * scale * query.longest * query.longest / 127.0;
     widened(sum, query.rounding, error + rounding)
@@ -206,4 +222,46 @@ fn sum(query: &Prepared, entry: &[u8], step: impl Fn(f32, f32, f32) -> f32) -> f
         .iter()
         .zip(codes_rest)
         .fold(lanes[0], |sum, (&value, &code)| step(value, f32::from(code.cast_signed()), sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn large(dimensions: usize) -> impl Strategy<Value = Vec<f32>> {
+        (
+            proptest::collection::vec(-1.0f32..1.0, dimensions),
+            -3i32..4,
+            prop_oneof![Just(0.0f32), -1e3f32..1e3],
+        )
+            .prop_map(|(values, exponent, offset)| {
+                values.into_iter().map(|value| value * 10f32.powi(exponent) + offset).collect()
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn processors_without_fused_multiply_add_have_bounds_too(
+            (row, query) in (1usize..1500).prop_flat_map(|dimensions| (large(dimensions), large(dimensions))),
+        ) {
+            for compared in [Compared::Product, Compared::Squares, Compared::Differences] {
+                let mut entry = vec![0; ID_BYTES];
+                encode(&row, compared, &mut entry);
+                let prepared = Prepared::new(query.clone(), compared);
+                let pairs = row.iter().zip(&query).map(|(&a, &b)| (f64::from(a), f64::from(b)));
+                let score: f64 = match compared {
+                    Compared::Squares => pairs.map(|(a, b)| (a - b).powi(2)).sum(),
+                    Compared::Differences => pairs.map(|(a, b)| (a - b).abs()).sum(),
+                    _ => -pairs.map(|(a, b)| a * b).sum::<f64>(),
+                };
+                let [mut with, mut without] = [[[0.0; 2]], [[0.0; 2]]];
+                bounds_of::<true, false>(&prepared, &entry, entry.len(), &mut with);
+                bounds_of::<false, false>(&prepared, &entry, entry.len(), &mut without);
+                for [lower, upper] in [with[0], without[0]] {
+                    prop_assert!(f64::from(lower) <= score && score <= f64::from(upper), "{lower} {score} {upper}");
+                }
+            }
+        }
+    }
 }

@@ -21,6 +21,8 @@ pub mod form;
 pub mod one_bit;
 pub mod rotation;
 pub mod signs;
+#[cfg(test)]
+mod tests;
 
 pub use candidates::Candidates;
 pub use form::{Code, Form, FormError, MOST_DIMENSIONS, Scan};

@@ -16,7 +16,10 @@
 //! The query is quantised to four bits per dimension, so that the estimate takes an AND and a population count
 //! for each of four planes of bits.
 
-#![allow(clippy::inline_always, reason = "a body takes on the instruction set of its caller only when inlined")]
+#![allow(
+    clippy::inline_always,
+    reason = "a body takes on the instruction set of its caller only when inlined"
+)]
 
 use std::hint::black_box;
 

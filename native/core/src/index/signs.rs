@@ -1,6 +1,9 @@
 //! The signs of a vector, which are all that the hamming distance depends on.
 
-#![allow(clippy::inline_always, reason = "a body takes on the instruction set of its caller only when inlined")]
+#![allow(
+    clippy::inline_always,
+    reason = "a body takes on the instruction set of its caller only when inlined"
+)]
 
 use super::ID_BYTES;
 use super::dispatch::dispatched;
@@ -30,15 +33,20 @@ dispatched! {
 }
 
 #[inline(always)]
-fn bounds_of<const FMA: bool, const WIDE: bool>(query: &[u8], block: &[u8], entry: usize, into: &mut [[f32; 2]]) {
+fn bounds_of<const FMA: bool, const WIDE: bool>(
+    query: &[u8],
+    block: &[u8],
+    entry: usize,
+    into: &mut [[f32; 2]],
+) {
     let (query, _) = query.as_chunks::<8>();
     // A loop, as iterators' closures are compiled for the baseline.
     for (entry, bounds) in block.chunks_exact(entry).zip(into) {
         let (words, _) = entry.get(ID_BYTES..).unwrap_or(&[]).as_chunks::<8>();
         let mut differing = 0u32;
         for (a, b) in words.iter().zip(query) {
-            differing = differing
-                .wrapping_add((u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)).count_ones());
+            differing =
+                differing.wrapping_add((u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)).count_ones());
         }
         #[allow(clippy::cast_precision_loss, reason = "at most the number of dimensions")]
         let distance = differing as f32;

@@ -35,7 +35,9 @@ impl IndexForm {
         let metric: Metric = metric.parse().map_err(value_error)?;
         let element: Element = element.parse().map_err(value_error)?;
         if dimensions > MOST_DIMENSIONS {
-            return Err(value_error(format!("at most {MOST_DIMENSIONS} dimensions expected; {dimensions} given")));
+            return Err(value_error(format!(
+                "at most {MOST_DIMENSIONS} dimensions expected; {dimensions} given"
+            )));
         }
         let row_bytes = element.row_bytes(dimensions);
         // Of bits, as many as the bytes have room for.

@@ -49,16 +49,18 @@ impl TableFunction for Knn {
             Some(ids) if ids.kind() == BLOB => {
                 Some(IdSet::new(ids.blob()).map_err(|error| format!("kv_knn: ids: {error}"))?)
             }
-            Some(ids) if ids.kind() != NULL => return Err(unsuitable("ids", "a BLOB that kv_idset made", *ids)),
+            Some(ids) if ids.kind() != NULL => {
+                return Err(unsuitable("ids", "a BLOB that kv_idset made", *ids));
+            }
             _ => None,
         };
         // More rows than memory has addresses cannot be kept anyway.
         let wanted =
             Wanted { query: query.blob(), k: usize::try_from(k.integer()).unwrap_or(usize::MAX), ids };
         let name = name.text();
-        let mut indexes =
-            memory.try_borrow_mut().map_err(|_| "kv_knn: called by itself".to_owned())?;
-        let searched = Index::current(&mut indexes, connection, &name).and_then(|index| index.search(&wanted));
+        let mut indexes = memory.try_borrow_mut().map_err(|_| "kv_knn: called by itself".to_owned())?;
+        let searched =
+            Index::current(&mut indexes, connection, &name).and_then(|index| index.search(&wanted));
         match searched {
             Ok(found) => Ok(Some(Self { found, position: 0 })),
             Err(error) => {

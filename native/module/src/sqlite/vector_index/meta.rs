@@ -54,7 +54,11 @@ impl Meta {
         let mut cells = HashMap::new();
         let mut statement = connection
             .prepare(&format!("SELECT key, value FROM {}", quoted(&format!("{name}_meta"))))
-            .map_err(|error| format!("there is no such index, or it is damaged ({error}): create it, or call rebuild_index"))?;
+            .map_err(|error| {
+                format!(
+                    "there is no such index, or it is damaged ({error}): create it, or call rebuild_index"
+                )
+            })?;
         let mut rows = statement.rows();
         while let Some(row) = rows.next()? {
             let key = String::from_utf8_lossy(row.text(0)).into_owned();

@@ -76,7 +76,9 @@ impl Index {
         let source = Source::open(connection, name, &meta)?;
         let (table, key, vector) = (quoted(&meta.table), quoted(&meta.key), quoted(&meta.vector));
         let prepare = |sql: String| {
-            connection.prepare(&sql).map_err(|error| format!("a table of it is damaged ({error}): call rebuild_index"))
+            connection
+                .prepare(&sql)
+                .map_err(|error| format!("a table of it is damaged ({error}): call rebuild_index"))
         };
         let size = match meta.store {
             Store::Blocks(_) => {

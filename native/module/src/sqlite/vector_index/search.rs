@@ -20,6 +20,9 @@ const ONE_IN: usize = 400;
 const MOST_CANDIDATES: usize = 1000;
 const PER_NEAREST: usize = 20;
 
+/// How often a search begins anew without the entries of rows that turned out to be gone; then it compares every row.
+const ROUNDS: usize = 4;
+
 /// A list-wise search for fewer than one in so many rows looks at all lists.
 const SELECTIVE: usize = 20;
 
@@ -50,59 +53,81 @@ impl Index {
         if self.source.is_some() {
             return self.search_source(&query, wanted, rows);
         }
+        self.search_blocks(&query, wanted, has_blocks.then_some(rows))
+    }
+
+    /// Searches the blocks of about so many rows, and compares every row where there are none.
+    fn search_blocks(
+        &mut self,
+        query: &Query,
+        wanted: &Wanted<'_>,
+        rows: Option<usize>,
+    ) -> Result<Vec<(f64, i64)>, String> {
+        let mut found = Nearest::new(wanted.k);
         let values = query.values().get(..self.meta.dimensions).unwrap_or_default();
-        let scan = match self.blocks() {
-            Some((entries, _)) if has_blocks => entries.form.scan(values.to_vec()),
-            _ => None,
-        };
-        let Some(mut scan) = scan else {
-            compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
+        let scan = self.blocks().and_then(|(entries, _)| entries.form.scan(values.to_vec()));
+        let (Some(rows), Some(mut scan)) = (rows, scan) else {
+            compare_all(&mut self.rows, query, wanted.ids.as_ref(), &mut found)?;
             return Ok(found.into_sorted());
         };
-        let pending = self.compare_pending(&query, wanted, &mut found)?;
-        let mut candidates = Candidates::new(wanted.k);
-        for distance in found.distances() {
-            candidates.bound(scan.score(distance));
+        // Entries of these do not count: what is pending is compared, and the others' rows are gone.
+        let mut left_out = self.compare_pending(query, wanted, &mut found)?;
+        for _ in 0..ROUNDS {
+            let mut found = found.clone();
+            let mut candidates = Candidates::new(wanted.k);
+            for distance in found.distances() {
+                candidates.bound(scan.score(distance));
+            }
+            self.scan(&mut scan, &mut candidates, values, wanted.ids.as_ref(), &left_out, rows)?;
+            let limit = candidates.limit();
+            let gone = compare_candidates(&mut self.vector, query, &scan, candidates, &mut found)?;
+            let is_complete = match found.farthest() {
+                // What was left out is farther than the limit; rows that are gone may have made that too small.
+                Some(farthest) => gone.is_empty() || scan.is_certain() && scan.score(farthest) <= limit,
+                // Fewer than there can be: of lists that were left out, or of blocks that somebody damaged.
+                None => wanted.ids.as_ref().is_some_and(|ids| found.len() >= ids.len()),
+            };
+            if is_complete {
+                return distinct(found.into_sorted());
+            }
+            if gone.is_empty() {
+                break;
+            }
+            // REPLACE deletes rows, and no trigger says so.
+            left_out.extend(gone);
+            left_out.sort_unstable();
         }
-        let accept = |id: i64| {
-            wanted.ids.as_ref().is_none_or(|ids| ids.contains(id)) && pending.binary_search(&id).is_err()
-        };
-        let looked_at_all = match self.blocks() {
-            None => true,
+        let mut found = Nearest::new(wanted.k);
+        compare_all(&mut self.rows, query, wanted.ids.as_ref(), &mut found)?;
+        Ok(found.into_sorted())
+    }
+
+    /// Offers the entries of the blocks that have to be looked at.
+    fn scan(
+        &mut self,
+        scan: &mut Scan,
+        candidates: &mut Candidates,
+        values: &[f32],
+        ids: Option<&IdSet<'_>>,
+        left_out: &[i64],
+        rows: usize,
+    ) -> Result<(), String> {
+        let accept = |id: i64| ids.is_none_or(|ids| ids.contains(id)) && left_out.binary_search(&id).is_err();
+        match self.blocks() {
+            None => Ok(()),
             Some((Entries { lists: Some(lists), .. }, blocks)) => {
                 let order = lists.ordered(values)?;
-                let enough = enough(lists, wanted.ids.as_ref(), rows);
-                let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: wanted.ids.is_some() };
+                let enough = enough(lists, ids, rows);
+                let mut scanning = Scanning { scan, into: candidates, asks_all: ids.is_some() };
                 match enough {
-                    Some(enough) => scanning.lists(&mut blocks.of_list, &order, enough, &accept)?,
-                    None => scanning.all(&mut blocks.all, &accept)?,
+                    Some(enough) => scanning.lists(&mut blocks.of_list, &order, enough, &accept),
+                    None => scanning.all(&mut blocks.all, &accept),
                 }
             }
             Some((_, blocks)) => {
-                let mut scanning = Scanning { scan: &mut scan, into: &mut candidates, asks_all: false };
-                scanning.all(&mut blocks.all, &accept)?
+                Scanning { scan, into: candidates, asks_all: false }.all(&mut blocks.all, &accept)
             }
-        };
-        let limit = candidates.limit();
-        let lost = compare_candidates(&mut self.vector, &query, &scan, candidates, &mut found)?;
-        let is_complete = match found.farthest() {
-            // What was left out is farther than the limit; rows that are gone may have made that too small.
-            Some(farthest) => !lost || !scan.is_certain() || scan.score(farthest) <= limit,
-            None => !lost && looked_at_all,
-        };
-        if !is_complete {
-            // Rows that are gone, though no trigger said so, were taken for the nearest; or lists were left out.
-            let mut found = Nearest::new(wanted.k);
-            compare_all(&mut self.rows, &query, wanted.ids.as_ref(), &mut found)?;
-            return Ok(found.into_sorted());
         }
-        let nearest = found.into_sorted();
-        // Equal rows are beside each other.
-        let twice = nearest.iter().zip(nearest.iter().skip(1)).find(|(one, next)| one.1 == next.1);
-        if let Some(((_, id), _)) = twice {
-            return Err(format!("row {id} is in it twice: call rebuild_index"));
-        }
-        Ok(nearest)
     }
 
     /// Whether there are blocks, and about how many rows are in them.
@@ -148,14 +173,14 @@ struct Scanning<'search> {
 }
 
 impl Scanning<'_> {
-    /// Scans list after list until `enough` entries were accepted; returns whether it was all of them.
+    /// Scans list after list until `enough` entries were accepted.
     fn lists(
         &mut self,
         blocks: &mut Statement,
         order: &[i64],
         enough: usize,
         accept: &impl Fn(i64) -> bool,
-    ) -> Result<bool, String> {
+    ) -> Result<(), String> {
         let mut seen = 0;
         for &list in order {
             let [from, to] = Lists::blocks(list);
@@ -163,16 +188,15 @@ impl Scanning<'_> {
             blocks.bind_int(2, to)?;
             seen += self.blocks(blocks.rows(), accept)?;
             if seen >= enough {
-                return Ok(false);
+                break;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Scans every block; returns that it was all of them.
-    fn all(&mut self, blocks: &mut Statement, accept: &impl Fn(i64) -> bool) -> Result<bool, String> {
-        self.blocks(blocks.rows(), accept)?;
-        Ok(true)
+    /// Scans every block.
+    fn all(&mut self, blocks: &mut Statement, accept: &impl Fn(i64) -> bool) -> Result<(), String> {
+        self.blocks(blocks.rows(), accept).map(drop)
     }
 
     fn blocks(&mut self, mut rows: Rows<'_>, accept: &impl Fn(i64) -> bool) -> Result<usize, String> {
@@ -190,21 +214,18 @@ impl Scanning<'_> {
     }
 }
 
-/// Compares candidates by their vectors, as long as one of them may be among the nearest; returns whether rows of some
-/// were gone.
+/// Compares candidates by their vectors, as long as one of them may be among the nearest; returns those whose rows are
+/// gone.
 fn compare_candidates(
     vector: &mut Statement,
     query: &Query,
     scan: &Scan,
     candidates: Candidates,
     found: &mut Nearest,
-) -> Result<bool, String> {
-    let most = if scan.is_certain() {
-        usize::MAX
-    } else {
-        found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES)
-    };
-    let (mut lost, mut compared) = (false, 0);
+) -> Result<Vec<i64>, String> {
+    let most =
+        if scan.is_certain() { usize::MAX } else { found.k.saturating_mul(PER_NEAREST).max(MOST_CANDIDATES) };
+    let (mut gone, mut compared) = (Vec::new(), 0);
     for candidate in candidates.into_sorted() {
         if let Some(farthest) = found.farthest()
             && (candidate.lower > scan.score(farthest) || compared >= most)
@@ -213,9 +234,20 @@ fn compare_candidates(
         }
         // Those that nothing is known of come first, and do not keep others from being compared.
         compared += usize::from(candidate.lower > f32::NEG_INFINITY);
-        lost |= !compare_one(vector, query, candidate.id, found)?;
+        if !compare_one(vector, query, candidate.id, found)? {
+            gone.push(candidate.id);
+        }
     }
-    Ok(lost)
+    Ok(gone)
+}
+
+/// The rows, each of which is to be found once.
+fn distinct(nearest: Vec<(f64, i64)>) -> Result<Vec<(f64, i64)>, String> {
+    // Equal rows are beside each other.
+    match nearest.iter().zip(nearest.iter().skip(1)).find(|(one, next)| one.1 == next.1) {
+        Some(((_, id), _)) => Err(format!("row {id} is in it twice: call rebuild_index")),
+        None => Ok(nearest),
+    }
 }
 
 /// Compares rows by their ids.
@@ -232,12 +264,7 @@ pub(super) fn compare_each(
 }
 
 /// Compares the row of an id; returns whether there is one.
-fn compare_one(
-    vector: &mut Statement,
-    query: &Query,
-    id: i64,
-    found: &mut Nearest,
-) -> Result<bool, String> {
+fn compare_one(vector: &mut Statement, query: &Query, id: i64, found: &mut Nearest) -> Result<bool, String> {
     vector.bind_int(1, id)?;
     let mut rows = vector.rows();
     match rows.next()? {
@@ -286,6 +313,7 @@ fn explain(id: i64, error: DistanceError) -> String {
 }
 
 /// The k nearest rows so far.
+#[derive(Clone)]
 pub(super) struct Nearest {
     k: usize,
     heap: BinaryHeap<Found>,
@@ -326,6 +354,10 @@ impl Nearest {
         {
             *farthest = new;
         }
+    }
+
+    fn len(&self) -> usize {
+        self.heap.len()
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -92,7 +92,7 @@ impl Index {
         }
         match ids {
             Some(ids) if ids.len() < rows / 4 => {
-                compare_each(&mut self.vector, query, ids.ids(), &mut found)?
+                compare_each(&mut self.vector, query, ids.ids(), &mut found)?;
             }
             _ => compare_all(&mut self.rows, query, ids, &mut found)?,
         }

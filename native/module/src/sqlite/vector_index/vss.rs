@@ -32,9 +32,11 @@ impl Snapshot {
         let table = format!("{name}_vss_{number}");
         require_shadows(connection, &table, &["", "_index", "_data"])?;
         // FAISS ends the process when it reads what it did not write.
-        let mut index = connection.prepare(&format!("SELECT idx FROM {}", quoted(&format!("{table}_index"))))?;
+        let mut index =
+            connection.prepare(&format!("SELECT idx FROM {}", quoted(&format!("{table}_index"))))?;
         let mut rows = index.rows();
-        let found = rows.next()?.filter(|row| row.kind(0) == BLOB).map(|row| i64::from(checksum(row.blob(0))));
+        let found =
+            rows.next()?.filter(|row| row.kind(0) == BLOB).map(|row| i64::from(checksum(row.blob(0))));
         if found != Some(expected) {
             return Err(format!("table \"{table}_index\" is damaged: call rebuild_index"));
         }
