@@ -58,8 +58,8 @@ class State:
         meta = dict(cursor.all(sql.meta))
         if meta.get("version") != VERSION:
             raise CorruptValue(
-                f"a vector index has format version {meta.get('version')!r:.40} and this release knows {VERSION}: install "
-                "a newer kohakuvault, or call rebuild_index if it is damaged"
+                f"a vector index has format version {meta.get('version')!r:.40} and this release knows {VERSION}: "
+                "install a newer kohakuvault, or call rebuild_index if it is damaged"
             )
         try:
             state = cls(**{name: meta[name] for name in ("kind", "code", "metric", "element", "dimensions", "seed")})

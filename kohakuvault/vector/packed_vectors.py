@@ -66,7 +66,8 @@ def pack_vectors(vectors: Any, type_: Vector, metric: str, what: str = "vector")
         return PackedVectors(_array(np.stack(vectors), type_, metric, what))
     if isinstance(vectors, (str, bytes)) or not isinstance(vectors, Iterable):
         raise UnsupportedType(
-            f"{_several(what)} are an array of shape (n, {type_.dimensions}) or a sequence of vectors, not {vectors!r:.60}"
+            f"{_several(what)} are an array of shape (n, {type_.dimensions}) or a sequence of vectors, "
+            f"not {vectors!r:.60}"
         )
     return PackedVectors([_one(vector, type_, metric, f"{what} {number}") for number, vector in enumerate(vectors)])
 
