@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ from kohakuvault import (
     create_engine,
     install,
 )
+from kohakuvault.indexing import ddl
+from kohakuvault.indexing.vss import VssStore
 from kohakuvault.orm import Vector, VectorIndex, nearest
 
 # Where there is a wheel: setup installs it, and the system's libraries for it. Without those these tests fail, and say
@@ -438,6 +441,29 @@ if HAS_VSS:
             vault.rebuild_index(look)
             assert asked == [(600, 600)] * 2
 
+    def test_what_is_written_while_a_snapshot_is_written_is_found(path):
+        vault = VectorKVault(path, "v", DIMENSIONS, "l2", index="vss")
+        data = vectors(3500)
+        rows = dict(zip(vault.insert_many(data), data, strict=True))
+        vault.rebuild_index()
+        for round_ in range(2):
+            steps = VssStore(vault._index).steps(partial(ddl.renew, index=vault._index), optimizes=False, progress=None)
+            for number, step in enumerate(steps):
+                with vault.binding.transaction() as connection:
+                    step(ddl.driver_cursor(connection))
+                new = vectors(3, 10 * round_ + number)
+                rows.update(zip(vault.insert_many(new), new, strict=True))
+                for id, vector in zip((number * 700 + 1, 3400 - number), vectors(2, 50 + number), strict=True):
+                    vault.update(id, vector=vector)
+                    rows[id] = vector
+                gone = number * 800 + 5 + round_
+                vault.delete(gone)
+                del rows[gone]
+                check_found(vault, rows, vectors(1, number)[0], 10)
+            assert number >= 4
+            assert vault.info()["index"]["pending"] > 0
+            assert vault.check() == []
+
     @pytest.mark.parametrize(
         ("factory", "match"), [("Nonsense,IDMap2", "could not parse index string"), ("IVF3,IDMap2", "could not parse")]
     )
@@ -586,7 +612,7 @@ def test_an_engine_that_is_not_ours_has_to_be_told(path):
 
 def test_a_package_that_is_missing_is_named(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sqlite_vec", None)
-    with pytest.raises(ExtensionUnavailable, match=r"pip install sqlite-vec\. There are wheels for Linux .* this is"):
+    with pytest.raises(ExtensionUnavailable, match=r"pip install sqlite-vec.* wheels for Linux .* this is"):
         create_engine(path, backends=["vec"])
 
 

@@ -11,7 +11,7 @@ from .state import VERSION
 from .statements import index_statements
 from .stores import store_of
 
-__all__ = ["check_index"]
+__all__ = ["check_index", "problems_of"]
 
 _SCHEMA = "SELECT type, name, tbl_name FROM sqlite_master WHERE type IN ('table', 'trigger')"
 
@@ -26,10 +26,13 @@ def check_index(cursor: DriverCursor, index: VectorIndex) -> list[str]:
     """
     if cursor.dialect.name != "sqlite":
         return []
-    if missing := list(_missing(cursor, index)):
-        return missing
     # If it is not what is expected, what is kept cannot be understood.
-    return list(_differences(cursor, index)) or store_of(index).check(cursor)
+    return problems_of(cursor, index) or store_of(index).check(cursor)
+
+
+def problems_of(cursor: DriverCursor, index: VectorIndex) -> list[str]:
+    """Return what is wrong with the tables, the triggers and the meta table, whatever is in the others."""
+    return list(_missing(cursor, index)) or list(_differences(cursor, index))
 
 
 def _missing(cursor: DriverCursor, index: VectorIndex) -> Iterator[str]:

@@ -13,7 +13,7 @@ from ..backends import ensure_backend
 from ..errors import CorruptValue
 from ..lending import DriverCursor
 
-__all__ = ["create_virtual", "drop_virtual", "literal", "numbered", "quoted", "require", "require_shadows"]
+__all__ = ["create_virtual", "drop_virtual", "exists", "literal", "numbered", "quoted", "require", "require_shadows"]
 
 _OF_NAME = text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name")
 
@@ -23,9 +23,14 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def exists(connection: Connection, name: str) -> bool:
+    """Whether there is a table of that name."""
+    return connection.execute(_OF_NAME, {"name": name}).first() is not None
+
+
 def create_virtual(connection: Connection, name: str, declaration: str, backend: str) -> None:
     """Make a table, if it is missing, by a module of a backend."""
-    if connection.execute(_OF_NAME, {"name": name}).first() is not None:
+    if exists(connection, name):
         return
     require(connection, backend)
     connection.exec_driver_sql(f"CREATE VIRTUAL TABLE {quoted(name)} USING {declaration}")
@@ -33,7 +38,7 @@ def create_virtual(connection: Connection, name: str, declaration: str, backend:
 
 def drop_virtual(connection: Connection, name: str, shadows: Iterable[str], backend: str) -> None:
     """Drop a table of a backend's, if there is one, with its shadow tables, whatever state they are in."""
-    if connection.execute(_OF_NAME, {"name": name}).first() is None:
+    if not exists(connection, name):
         return
     require(connection, backend)
     for shadow in shadows:
