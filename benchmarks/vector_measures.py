@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vector_data import Array, Truth, VectorSet
-from vector_stores import NUMPY, PLAIN, VEC, Stores, say
+from vector_stores import NUMPY, PLAIN, VEC, Stores, ours, say
 
 K = 10
 BATCH = 10  # queries that a store answers before it is another's turn
@@ -138,7 +138,11 @@ def write(stores: Stores, data: VectorSet) -> Figures:
                     taken[name].append(seconds)
         for name, times in taken.items():
             if len(times) == turns:
-                figures[name][kind] = {"s": statistics.median(times), "times plain": _ratio(times, taken.get(PLAIN))}
+                figures[name][kind] = {
+                    "s": statistics.median(times),
+                    "times plain": _ratio(times, taken.get(PLAIN)),
+                    "times none": _ratio(times, taken.get(ours("none"))),
+                }
     for name in list(stores.alive):
         remove(name, added[name], LARGE)
     return figures
@@ -187,8 +191,8 @@ def _in_turns(
     return {name: np.array(taken[name]) for name in whole}, {name: np.concatenate(found[name]) for name in whole}
 
 
-def _ratio(ours: Any, theirs: Any) -> float | None:
-    """Return the median of our time divided by theirs of the same turn."""
-    if theirs is None or len(theirs) != len(ours):
+def _ratio(one: Any, other: Any) -> float | None:
+    """Return the median of a time divided by another's of the same turn."""
+    if other is None or len(other) != len(one):
         return None
-    return float(np.median(np.asarray(ours) / np.asarray(theirs)))
+    return float(np.median(np.asarray(one) / np.asarray(other)))
