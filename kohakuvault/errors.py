@@ -114,6 +114,7 @@ _SQLITE_MESSAGES: tuple[tuple[str, type[KohakuVaultError], str], ...] = (
         "check that the directory exists and that this user may read and write it (SQLite puts -wal and "
         "-shm files beside the database)",
     ),
+    (": sqlite-vec: ", CorruptValue, "something else wrote to the tables of that vector index: call rebuild_index"),
     ("call rebuild_index", CorruptValue, "something else wrote to the tables of that vector index"),
     (
         "no such table: kv_knn",

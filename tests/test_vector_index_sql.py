@@ -73,10 +73,10 @@ WRONG = {
     "SELECT * FROM kv_knn('doc_index', x'00112233', 5)": "query: 1 dimensions given; expected 16",
     "SELECT * FROM kv_knn('doc_index', zeroblob(8000000), 5)": "query: 2000000 dimensions given; expected 16",
     "SELECT * FROM kv_knn('doc_index', :nan, 5)": "query: expected finite numbers",
-    "SELECT * FROM kv_knn('doc_index', :q, NULL)": "k: expected a non-negative INTEGER; NULL given",
-    "SELECT * FROM kv_knn('doc_index', :q, -1)": "k: expected a non-negative INTEGER; INTEGER given",
-    "SELECT * FROM kv_knn('doc_index', :q, 5.0)": "k: expected a non-negative INTEGER; REAL given",
-    "SELECT * FROM kv_knn('doc_index', :q, '5')": "k: expected a non-negative INTEGER; TEXT given",
+    "SELECT * FROM kv_knn('doc_index', :q, NULL)": "k: expected an INTEGER; NULL given",
+    "SELECT * FROM kv_knn('doc_index', :q, -1)": "k is -1; expected zero or more",
+    "SELECT * FROM kv_knn('doc_index', :q, 5.0)": "k: expected an INTEGER; REAL given",
+    "SELECT * FROM kv_knn('doc_index', :q, '5')": "k: expected an INTEGER; TEXT given",
     "SELECT * FROM kv_knn('doc_index', :q, 5, 6)": "ids: expected a BLOB that kv_idset made; INTEGER given",
     "SELECT * FROM kv_knn('doc_index', :q, 5, 'x')": "ids: expected a BLOB that kv_idset made; TEXT given",
     "SELECT * FROM kv_knn('doc_index', :q, 5, x'07')": "ids: expected a set of ids that kv_idset made",
@@ -120,7 +120,7 @@ def test_calls_by_conditions_and_joins_in_any_order(doc):
         "SELECT doc.id FROM doc CROSS JOIN kv_knn('doc_index', :q, 7) AS hit ON doc.id = hit.id ORDER BY distance",
         "SELECT id FROM kv_knn('doc_index', :q, 7) ORDER BY distance, id",
         "SELECT id FROM kv_knn('doc_index', :q, 400) ORDER BY distance LIMIT 7",
-        "SELECT a.id FROM kv_knn('doc_index', :q, 7) a JOIN kv_knn('doc_index', :q, 7) b USING (id) ORDER BY a.distance",
+        "SELECT id FROM kv_knn('doc_index', :q, 7) a JOIN kv_knn('doc_index', :q, 7) b USING (id) ORDER BY a.distance",
         "WITH hit AS (SELECT * FROM kv_knn('doc_index', :q, 7)) SELECT id FROM hit ORDER BY distance",
     ):
         assert [row.id for row in rows(doc, sql)] == expected, sql

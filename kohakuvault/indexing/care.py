@@ -9,6 +9,7 @@ from typing import Any
 from ..binding import Binding
 from ..errors import InvalidArgument, KohakuVaultError
 from ..lending import DriverCursor, translated_errors
+from ..orm.nearest import LACKS_TABLES
 from ..orm.vector_index import VectorIndex
 from . import ddl, pgvector
 from .building import Progress
@@ -62,4 +63,6 @@ def describe_index(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
 
 def _on_sqlite(cursor: DriverCursor, index: VectorIndex) -> dict[str, Any]:
     ((pending,),) = cursor.all(index_statements(index, cursor.dialect).pending_count, -1)
-    return {"pending": pending, **store_of(index).describe(cursor)}
+    facts = {"pending": pending, **store_of(index).describe(cursor)}
+    # Kept up, and not used.
+    return {**facts, "in_use": None} if getattr(cursor.dialect, LACKS_TABLES, False) else facts

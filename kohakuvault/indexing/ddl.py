@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, SchemaMismatch
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
 from . import pgvector
@@ -36,6 +36,7 @@ _TRIGGERS = {
     "update": ("UPDATE OF {key}, rowid, oid, _rowid_, {vector}", ("OLD", "NEW")),
     "delete": ("DELETE", ("OLD",)),
 }
+_TRIGGERS_OF = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name = ?"
 _NOTE = (
     "INSERT INTO {pending} (id) SELECT {row}.{key} WHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE id = {row}.{key});"
 )
@@ -52,6 +53,8 @@ def create(connection: Connection, index: VectorIndex) -> None:
             "database on SQLite, where indexes are not supported"
         )
     store = store_of(index)
+    if exists(connection, index):
+        _drop_orphan(connection, index)
     _create_empty(connection, index)
     store.create(connection)
     cursor = driver_cursor(connection)
@@ -64,6 +67,25 @@ def exists(connection: Connection, index: VectorIndex) -> bool:
     if connection.dialect.name != "sqlite":
         return pgvector.exists(connection, index)
     return inspect(connection).has_table(f"{index.name}_meta")
+
+
+def _drop_orphan(connection: Connection, index: VectorIndex) -> None:
+    """Drop what is left of an index whose table was dropped by other means; raise if that is not what is there."""
+    known = {column["name"] for column in inspect(connection).get_columns(f"{index.name}_meta")}
+    version = None
+    if known == {"key", "value"}:
+        cursor = driver_cursor(connection)
+        version = dict(cursor.all(index_statements(index, connection.dialect).meta)).get("version")
+    if version is None:
+        raise SchemaMismatch(
+            f"table {index.name + '_meta'!r} exists and is not of a vector index: choose another name for the index, "
+            "or for its table"
+        )
+    if connection.exec_driver_sql(_TRIGGERS_OF, (f"{index.name}_insert",)).scalar():
+        raise SchemaMismatch(
+            f"there is a vector index {index.name!r} already: drop() it first, or create(checkfirst=True)"
+        )
+    drop(connection, index)
 
 
 def restore(connection: Connection, index: VectorIndex) -> None:

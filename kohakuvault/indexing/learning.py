@@ -50,7 +50,7 @@ def learn(cursor: DriverCursor, index: VectorIndex, *, lists: bool) -> State | N
         state.mean = sample.mean(axis=0, dtype=np.float64).astype("<f4").tobytes()
     if count:
         state.centroids = centroids_of(sample, count, state.seed)
-        state.probes = int(index.options.get("probes") or default_probes(len(state.centroids)))
+        state.probes = int(index.options.get("probes") or default_probes(len(state.centroids), rows))
     return state
 
 

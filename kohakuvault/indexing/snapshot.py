@@ -109,7 +109,7 @@ class Snapshot:
         self._settle(cursor, sql)
         last = self._number
         cursor.command(
-            f"SELECT kv_crc32c(idx), EXISTS (SELECT 1 FROM {quoted(self._name + '_data')}) "  # noqa: S608 (quoted)
+            f"SELECT kv_crc32c(CAST(idx AS BLOB)), EXISTS (SELECT 1 FROM {quoted(self._name + '_data')}) "  # noqa: S608 (quoted)
             f"FROM {quoted(self._name + '_index')}"
         )
         checksum, is_filled = cursor.cursor.fetchone()

@@ -58,14 +58,16 @@ class State:
         meta = dict(cursor.all(sql.meta))
         if meta.get("version") != VERSION:
             raise CorruptValue(
-                f"a vector index has format version {meta.get('version')!r} and this release knows {VERSION}: install "
-                "a newer kohakuvault, or call rebuild_index if it is damaged"
+                f"a vector index has format version {meta.get('version')!r:.40} and this release knows {VERSION}: "
+                "install a newer kohakuvault, or call rebuild_index if it is damaged"
             )
         try:
             state = cls(**{name: meta[name] for name in ("kind", "code", "metric", "element", "dimensions", "seed")})
             if (centroids := meta.get("centroids")) is not None:
                 state.centroids = np.frombuffer(centroids, "<f4").reshape(-1, state.dimensions)
                 state.probes = int(meta["probes"])
+                if state.probes < 1:
+                    raise ValueError(f"probes {state.probes}")
             state.mean = meta.get("mean")
             # Also checks what it is made of.
             _ = state.form

@@ -32,6 +32,16 @@ _FACTORY = re.compile(r"[\w,()\[\].:+-]+")
 # Indexes that know the ids of vectors by themselves; others do with IDMap.
 _WITH_IDS = re.compile(r"IDMap|IVF|IMI")
 
+# FAISS counts in 32 bits, and allocates what a number asks for.
+_GREATEST = 1_000_000
+
+
+def _is_factory(factory: object) -> bool:
+    """Whether FAISS may be given a factory string: it ends the process over numbers that it does not expect."""
+    if not isinstance(factory, str) or not _FACTORY.fullmatch(factory) or not _WITH_IDS.search(factory):
+        return False
+    return all(0 < int(number[:20]) <= _GREATEST for number in re.findall(r"[0-9]+", factory))
+
 
 class VssStore(IndexStore):
     """``<name>_vss_<n>``, of the snapshot that is named by ``snapshot`` in ``<name>_meta``."""
@@ -48,10 +58,10 @@ class VssStore(IndexStore):
                 f"{index.element} by {index.metric!r}; use kind='exact', 'rabitq' or 'auto'"
             )
         factory = index.options.get("factory", _DEFAULT_FACTORY)
-        if not isinstance(factory, str) or not _FACTORY.fullmatch(factory) or not _WITH_IDS.search(factory):
+        if not _is_factory(factory):
             raise InvalidArgument(
                 f"vector index {index.name!r}: factory is a FAISS factory string with IVF, IMI or IDMap2 in it, such "
-                f"as 'HNSW32,IDMap2', not {factory!r:.80}"
+                f"as 'HNSW32,IDMap2', and numbers of 1 to {_GREATEST:,}, not {factory!r:.80}"
             )
         self._factory = factory
 
@@ -131,7 +141,7 @@ class VssStore(IndexStore):
         if number is None:
             return missed_rows(cursor, sql, self.index, set())
         name = f"{self._prefix}{number}"
-        cursor.command(f"SELECT kv_crc32c(idx) FROM {quoted(name + '_index')}")  # noqa: S608 (quoted)
+        cursor.command(f"SELECT kv_crc32c(CAST(idx AS BLOB)) FROM {quoted(name + '_index')}")  # noqa: S608 (quoted)
         if cursor.cursor.fetchone() != (meta.get("checksum"),):
             return [f"snapshot {name!r} of a vector index is damaged"]
         cursor.command(f"SELECT rowid FROM {quoted(name + '_data')}")  # noqa: S608 (quoted)

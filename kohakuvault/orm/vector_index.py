@@ -32,7 +32,8 @@ class VectorIndex(SchemaItem):
     """A vector index, for ``__table_args__`` or the arguments of :class:`~sqlalchemy.Table`.
 
     ``create_all`` makes it with its table and ``drop_all`` drops it; :meth:`create` and :meth:`drop` do so for a table
-    that exists. :func:`~kohakuvault.orm.nearest` uses it in searches by its metric.
+    that exists, which a column that is given in the place of its name tells. :func:`~kohakuvault.orm.nearest` uses it
+    in searches by its metric.
 
     Parameters
     ----------
@@ -80,6 +81,9 @@ class VectorIndex(SchemaItem):
         self.kind = kind
         self.options = _checked(name, kind, options)
         self._column = column
+        if isinstance(column, Column) and isinstance(getattr(column, "table", None), Table):
+            # As an Index does, of a column that has its table already.
+            self._set_parent_with_dispatch(column.table)
 
     def __repr__(self) -> str:
         column = self._column if isinstance(self._column, str) else self._column.name
@@ -99,6 +103,11 @@ class VectorIndex(SchemaItem):
     def column(self) -> Column[Any]:
         """The column of vectors."""
         name = self._column if isinstance(self._column, str) else self._column.key
+        if getattr(self, "table", None) is None:
+            raise InvalidArgument(
+                f"vector index {self.name!r} belongs to no table: give it to the Table, or give it the column itself, "
+                "VectorIndex(name, table.c.vector)"
+            )
         column = self.table.columns.get(name)
         if column is None or not isinstance(column.type, Vector):
             raise InvalidArgument(

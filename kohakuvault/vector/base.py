@@ -76,6 +76,11 @@ class VectorBase(Container):
         self.metric = chosen_metric(metric, vector_type)
         self._index = next((each for each in indexes_of(table_of(self.entity)) if each.column.key == "vector"), None)
         self.index = None if self._index is None else self._index.kind
+        if is_own and index not in ("auto", self.index):
+            raise InvalidArgument(
+                f"index={index!r} is given, and {self.entity.__name__} has {self._index or 'none'}: declare "
+                f'VectorIndex(name, "vector", kind={index!r}) in its __table_args__, and leave it out here'
+            )
         self._options = {
             "index": index,
             "index_options": dict(options),

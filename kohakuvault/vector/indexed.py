@@ -78,7 +78,7 @@ class VectorIndexed(VectorSearch):
         Parameters
         ----------
         sample
-            How many rows, taken at random, are searched for.
+            How many rows, taken at random, are searched for; each of them once.
         k
             How many of their nearest are compared, beside the row itself.
         """
@@ -130,16 +130,19 @@ class VectorIndexed(VectorSearch):
         if least is None:
             return []
         random = np.random.default_rng()
-        starts = random.integers(least, greatest, size, endpoint=True).tolist()
+        starts = np.unique(random.integers(least, greatest, size, endpoint=True)).tolist()
         rows = (cursor.one(self._sql.row_from, start) for start in starts)
-        return [self._sql.vector(row[0]) for row in rows if row is not None]
+        found = {row[0]: row[1] for row in rows if row is not None}
+        return [self._sql.vector(vector) for vector in found.values()]
 
 
 @contextmanager
 def _shown(progress: Progress | bool | None) -> Any:
-    if not isinstance(progress, bool) and progress is not None:
+    if callable(progress):
         yield progress
         return
+    if progress not in (None, True, False):
+        raise InvalidArgument(f"progress is True, False or a function of rows done and rows of all, not {progress!r}")
     if not progress:
         yield None
         return

@@ -66,7 +66,8 @@ def pack_vectors(vectors: Any, type_: Vector, metric: str, what: str = "vector")
         return PackedVectors(_array(np.stack(vectors), type_, metric, what))
     if isinstance(vectors, (str, bytes)) or not isinstance(vectors, Iterable):
         raise UnsupportedType(
-            f"{what}s are an array of shape (n, {type_.dimensions}) or a sequence of vectors, not {vectors!r:.60}"
+            f"{_several(what)} are an array of shape (n, {type_.dimensions}) or a sequence of vectors, "
+            f"not {vectors!r:.60}"
         )
     return PackedVectors([_one(vector, type_, metric, f"{what} {number}") for number, vector in enumerate(vectors)])
 
@@ -94,9 +95,9 @@ def _array(vectors: Array, type_: Vector, metric: str, what: str) -> Array:
     assert dimensions is not None
     is_packed = type_.elem == "bit" and vectors.dtype == np.uint8 and vectors.shape[1:] == (-(-dimensions // 8),)
     if vectors.ndim != 2 or (vectors.shape[1] != dimensions and not is_packed):
-        raise InvalidArgument(f"{what}s is an array of shape (n, {dimensions}), not {vectors.shape}")
+        raise InvalidArgument(f"{_several(what)} are an array of shape (n, {dimensions}), not {vectors.shape}")
     if vectors.dtype.kind not in ("fiub" if type_.elem == "bit" else "fiu"):
-        raise UnsupportedType(f"{what}s is an array of numbers, not of dtype {vectors.dtype}")
+        raise UnsupportedType(f"{_several(what)} are an array of numbers, not of dtype {vectors.dtype}")
     if type_.elem == "bit":
         rows = _bits(vectors, dimensions, what)
     elif type_.elem == "i8":
@@ -139,3 +140,7 @@ def _require(good: Array, what: str, wrong: str) -> None:
 
 def _zero(which: str) -> InvalidArgument:
     return InvalidArgument(f"{which} is zero, which has no direction to compare by cosine; use metric='l2'")
+
+
+def _several(what: str) -> str:
+    return "queries" if what == "query" else f"{what}s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import CorruptValue, NotFound
+from ..errors import CorruptValue, DriverError, NotFound
 from ..orm.distance import check_metric
 from ..orm.nearest import query_vector
 from ..orm.tables import table_of
@@ -98,7 +98,14 @@ class VectorSearch(VectorEntries):
         binding = self.binding
         binding.require_functions()
         statement = self._searches.within(chosen, condition)
-        return self._rows(binding.all(statement, vector, as_radius(r), most, *_values(condition)))
+        values = (vector, as_radius(r), most, *_values(condition))
+        try:
+            return self._rows(binding.all(statement, *values))
+        except DriverError as error:
+            if "_distance: the vectors have" not in str(error):
+                raise
+            # The function is not told which row it is called for.
+            raise CorruptValue(f"a vector of {self!r} is damaged, and check() says which: {error}") from error
 
     def get(self, query: Any, metric: str | None = None, where: Where = None) -> Any:
         """Return the value of the nearest row; :class:`NotFound` if there are no rows, or none that match."""

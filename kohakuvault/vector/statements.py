@@ -209,9 +209,11 @@ class VectorStatements:
 
     @cached_property
     def row_from(self) -> Statement:
-        """The vector of the first row whose id is not below ``start``."""
+        """The id and vector of the first row whose id is not below ``start``."""
         start = self._table.c.id >= bindparam("start", type_=BigInteger())
-        return self._statement(select(self._table.c.vector).where(start).order_by(self._table.c.id).limit(1), "start")
+        return self._statement(
+            select(self._table.c.id, self._table.c.vector).where(start).order_by(self._table.c.id).limit(1), "start"
+        )
 
     @cached_property
     def every_id(self) -> RowStatements:

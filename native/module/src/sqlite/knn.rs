@@ -42,8 +42,11 @@ impl TableFunction for Knn {
         if query.kind() != BLOB {
             return Err(unsuitable("query", "a BLOB, a packed vector", *query));
         }
-        if k.kind() != INTEGER || k.integer() < 0 {
-            return Err(unsuitable("k", "a non-negative INTEGER", *k));
+        if k.kind() != INTEGER {
+            return Err(unsuitable("k", "an INTEGER", *k));
+        }
+        if k.integer() < 0 {
+            return Err(format!("kv_knn: k is {}; expected zero or more", k.integer()));
         }
         let ids = match ids {
             Some(ids) if ids.kind() == BLOB => {
