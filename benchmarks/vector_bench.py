@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS, metavar="KIND", help=str(KINDS))
     parser.add_argument("--peers", nargs="*", choices=PEERS, metavar="PEER", help=f"all by default: {PEERS}")
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, metavar="PART", help=str(PARTS))
-    parser.add_argument("--detailed", default=DETAILED, choices=vector_data.NAMES, metavar="SET", help=DETAILED)
+    parser.add_argument("--detailed", default=DETAILED, choices=vector_data.GENERATED, metavar="SET", help=DETAILED)
     parser.add_argument("--scale", action="store_true", help="also a million vectors")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw recall over latency there, a PNG")

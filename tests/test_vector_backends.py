@@ -258,6 +258,18 @@ def test_more_than_an_extension_gives_is_found_too(path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_no_bytes_of_a_vector_are_taken_for_a_header(path, kind):
+    # sqlite-vss's own form of a vector begins with the bytes 76 01, and so may a float.
+    data = vectors(600, 3)
+    data[20, 0] = np.frombuffer(b"v\x01\x80\x3f", "<f4")[0]
+    vault = VectorKVault(path, "v", DIMENSIONS, "l2", index=kind)
+    ids = vault.insert_many(data)
+    vault.rebuild_index()
+    assert vault.info()["index"]["in_use"] == kind
+    assert [vault.search(row, 1)[0][0] for row in data] == ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_row_without_direction_comes_last(path, kind):
     class Base(DeclarativeBase):
         pass

@@ -23,6 +23,10 @@ from .virtual import create_virtual, drop_virtual, exists, numbered, quoted, req
 
 __all__ = ["SHADOWS", "Snapshot", "drop_snapshots", "scratch"]
 
+# Of sqlite-vss's own form of a vector: it takes bare floats that begin with these bytes for it, and then spoils the
+# rows that follow in the same transaction.
+_HEADER = b"v\x01"
+
 SHADOWS = ("_index", "_data")
 
 # Rows of a transaction: sqlite-vss copies those before for each, and writes its whole index at COMMIT.
@@ -79,7 +83,7 @@ class Snapshot:
         try:
             cursor.many(
                 self._insertion(cursor),
-                ((row[0], vector.tobytes()) for row, vector in zip(rows, numbers, strict=True)),
+                ((row[0], _HEADER + vector.tobytes()) for row, vector in zip(rows, numbers, strict=True)),
             )
         except DriverError as error:
             if self._is_trained or "requires training" not in str(error):
@@ -167,7 +171,7 @@ class Snapshot:
             rows, numbers = comparable(some, self._index)
             cursor.many(
                 self._insertion(cursor, "training"),
-                ((row[0], vector.tobytes()) for row, vector in zip(rows, numbers, strict=True)),
+                ((row[0], _HEADER + vector.tobytes()) for row, vector in zip(rows, numbers, strict=True)),
             )
         self._is_trained = True
 

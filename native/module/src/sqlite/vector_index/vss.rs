@@ -17,6 +17,9 @@ const BESIDE: usize = 100;
 /// How much more is asked for when too few fulfil the condition.
 const GROWTH: usize = 4;
 
+/// Of sqlite-vss's own form of a vector: it takes bare floats that begin with these bytes for it.
+const HEADER: &[u8] = b"v\x01";
+
 pub(super) struct Snapshot {
     nearest: Statement,
     is_filled: Statement,
@@ -59,7 +62,7 @@ impl Snapshot {
         if first_int(&mut self.is_filled)? == 0 || asked.k == 0 {
             return Ok(None);
         }
-        self.nearest.bind_blob(1, &floats_to_bytes(&normalised(asked)))?;
+        self.nearest.bind_blob(1, &[HEADER, &floats_to_bytes(&normalised(asked))].concat())?;
         let mut wanted = asked.k.saturating_mul(PER_NEAREST).saturating_add(BESIDE + asked.pending.len());
         // Comparing the rows of a condition is as quick as finding as many.
         let most = asked.ids.map_or(asked.rows, |ids| ids.len().max(wanted)).min(asked.rows.max(BESIDE));
