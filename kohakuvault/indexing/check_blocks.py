@@ -111,7 +111,9 @@ class _Contents:
         """Return the ids of entries that belong to another list."""
         if self._state.centroids is None:
             return []
-        found = ((id, self._cursor.one(self._sql.vector, id)) for id in ids_of(entries).tolist())
+        ids = ids_of(entries)
+        settled = ids[~np.isin(ids, self._pending)].tolist()
+        found = ((id, self._cursor.one(self._sql.vector, id)) for id in settled)
         whole = [(id, row[0]) for id, row in found if row is not None and self._is_whole(row[0])]
         lists = self._state.lists_of([vector for _, vector in whole])
         return [id for (id, _), belongs in zip(whole, lists.tolist(), strict=True) if belongs != list_]
