@@ -67,13 +67,14 @@ def test_a_good_engine_has_no_problems(engine, path, no_backends):
 def test_the_settings_are_those_that_the_connection_has(path, no_backends):
     engine = kohakuvault.create_engine(path, durability="full", pragmas={"busy_timeout": 17, "page_size": 8192})
     settings = doctor(engine).settings
+    # SQLite maps as much as it was built for.
+    assert settings.pop("mmap_size") >= 1 << 30
     assert settings == {
         "busy_timeout": 17,
         "page_size": 8192,
         "journal_mode": "wal",
         "synchronous": 2,
         "foreign_keys": 1,
-        "mmap_size": 1 << 30,
         "cache_size": -32768,
     }
     engine.dispose()
