@@ -28,6 +28,7 @@ from kohakuvault.orm import Vector, VectorIndex, nearest
 from kohakuvault.orm.vector_index import indexes_of
 from vector_indexes import (
     DIMENSIONS,
+    MAPPED_KINDS,
     add,
     check,
     check_search,
@@ -39,14 +40,7 @@ from vector_indexes import (
     the_index,
 )
 
-KINDS = [
-    ("sqlite", "exact"),
-    ("sqlite", "rabitq"),
-    ("sqlite", "auto"),
-    ("postgresql", "hnsw"),
-    ("postgresql", "exact"),
-]
-each_kind = pytest.mark.parametrize(("database", "kind"), KINDS)
+each_kind = pytest.mark.parametrize(("database", "kind"), MAPPED_KINDS)
 
 
 def in_blocks(connection, name="doc_index"):

@@ -14,6 +14,7 @@ from kohakuvault.indexing.care import build_index
 from kohakuvault.orm import nearest
 from vector_indexes import (
     DIMENSIONS,
+    MAPPED_KINDS,
     add,
     check,
     check_search,
@@ -25,16 +26,8 @@ from vector_indexes import (
     the_index,
 )
 
-KINDS = [
-    ("sqlite", "exact"),
-    ("sqlite", "rabitq"),
-    ("sqlite", "auto"),
-    ("postgresql", "hnsw"),
-    ("postgresql", "exact"),
-]
 
-
-@pytest.fixture(params=KINDS, ids=str)
+@pytest.fixture(params=MAPPED_KINDS, ids=str)
 def docs(request, new_url):
     """A session, a mapped class with an index, its ids and vectors."""
     database, kind = request.param

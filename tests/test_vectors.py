@@ -19,22 +19,8 @@ from kohakuvault import (
     VectorKVault,
 )
 from kohakuvault.orm import Vector, nearest
-
-METRICS = ("cosine", "l2", "l1", "hamming", "ip")
-
-
-def reference(metric: str, data: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """The distances by numpy, in float64."""
-    data, query = data.astype(np.float64), query.astype(np.float64)
-    if metric == "cosine":
-        return 1 - data @ query / (np.linalg.norm(data, axis=1) * np.linalg.norm(query))
-    if metric == "l2":
-        return np.linalg.norm(data - query, axis=1)
-    if metric == "l1":
-        return np.abs(data - query).sum(axis=1)
-    if metric == "ip":
-        return -(data @ query)
-    return ((data > 0) != (query > 0)).sum(axis=1).astype(np.float64)
+from vector_indexes import METRICS
+from vector_indexes import distances as reference
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,14 @@ KINDS = {
     "sqlite": (None, "exact", "rabitq", "ivf", "auto", "small"),
     "postgresql": (None, "exact", "hnsw", "ivfflat", "auto"),
 }
+# Of mapped classes, which have the same indexes: one of each sort.
+MAPPED_KINDS = [
+    ("sqlite", "exact"),
+    ("sqlite", "rabitq"),
+    ("sqlite", "auto"),
+    ("postgresql", "hnsw"),
+    ("postgresql", "exact"),
+]
 CASES = [(database, kind) for database, kinds in KINDS.items() for kind in kinds]
 
 METRICS = ("cosine", "l2", "ip", "l1", "hamming")

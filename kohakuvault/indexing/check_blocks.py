@@ -63,8 +63,9 @@ class _Contents:
             entries = np.frombuffer(data, np.uint8).reshape(-1, self._form.entry_bytes)
             ids.append(ids_of(entries))
             blocks.append(np.full(len(entries), block))
-            differing += self._differing(entries)
-            elsewhere += self._elsewhere(block >> SERIAL_BITS, entries)
+            settled = self._settled(entries)
+            differing += [id for id, entry, vector in settled if not self._is_entry_of(entry, id, vector)]
+            elsewhere += self._elsewhere(block >> SERIAL_BITS, settled)
         placed = np.array([*zip(np.concatenate(ids).tolist(), np.concatenate(blocks).tolist(), strict=True)], np.int64)
         yield from self._places(placed.reshape(-1, 2))
         # A vector between two centroids may go to either, as sums are rounded.
@@ -98,23 +99,19 @@ class _Contents:
         missed = np.setdiff1d(np.fromiter(rows, np.int64), np.concatenate([found, self._pending]))
         yield from _told(missed, "{} rows are neither in a vector index nor pending, such as {}")
 
-    def _differing(self, entries: Any) -> Iterator[int]:
-        """Give the ids of entries that their rows would be encoded otherwise; those of pending rows may be."""
+    def _settled(self, entries: Any) -> list[tuple[int, Any, Any]]:
+        """Return id, entry and stored vector of those whose rows are there and not pending, which may differ."""
         ids = ids_of(entries)
         settled = ~np.isin(ids, self._pending)
-        for id, entry in zip(ids[settled].tolist(), entries[settled], strict=True):
-            row = self._cursor.one(self._sql.vector, id)
-            if row is not None and not self._is_entry_of(entry, id, row[0]):
-                yield id
+        pairs = zip(ids[settled].tolist(), entries[settled], strict=True)
+        found = ((id, entry, self._cursor.one(self._sql.vector, id)) for id, entry in pairs)
+        return [(id, entry, row[0]) for id, entry, row in found if row is not None]
 
-    def _elsewhere(self, list_: int, entries: Any) -> list[int]:
+    def _elsewhere(self, list_: int, settled: list[tuple[int, Any, Any]]) -> list[int]:
         """Return the ids of entries that belong to another list."""
         if self._state.centroids is None:
             return []
-        ids = ids_of(entries)
-        settled = ids[~np.isin(ids, self._pending)].tolist()
-        found = ((id, self._cursor.one(self._sql.vector, id)) for id in settled)
-        whole = [(id, row[0]) for id, row in found if row is not None and self._is_whole(row[0])]
+        whole = [(id, vector) for id, _, vector in settled if self._is_whole(vector)]
         lists = self._state.lists_of([vector for _, vector in whole])
         return [id for (id, _), belongs in zip(whole, lists.tolist(), strict=True) if belongs != list_]
 

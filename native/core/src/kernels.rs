@@ -122,10 +122,10 @@ impl Kernels {
 }
 
 /// Without hardware support `mul_add` is a library call, so it is used only where it is an instruction.
-const BASELINE_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+pub(crate) const BASELINE_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
 #[inline(always)]
-fn multiply_add<const FMA: bool>(a: f32, b: f32, sum: f32) -> f32 {
+pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, sum: f32) -> f32 {
     if FMA { a.mul_add(b, sum) } else { a * b + sum }
 }
 

@@ -1,8 +1,5 @@
 //! One portable body, compiled once per instruction set and chosen when it runs.
 
-/// Without hardware support `mul_add` is a library call, so it is used only where it is an instruction.
-pub(super) const BASELINE_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
-
 /// Defines `name(arguments)`, which runs `body::<FMA, WIDE>(arguments)` compiled for the best instruction set there is;
 /// with `WIDE` population counts of eight words are one instruction.
 macro_rules! dispatched {
@@ -36,7 +33,7 @@ macro_rules! dispatched {
                     return unsafe { avx2($($argument),*) };
                 }
             }
-            $body::<{ $crate::index::dispatch::BASELINE_FMA }, false>($($argument),*);
+            $body::<{ $crate::kernels::BASELINE_FMA }, false>($($argument),*);
         }
     };
 }

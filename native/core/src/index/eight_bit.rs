@@ -21,6 +21,7 @@ use std::hint::black_box;
 
 use super::dispatch::dispatched;
 use super::{ID_BYTES, factor, rounded_down, rounded_up};
+use crate::kernels::multiply_add;
 
 /// Where the code begins: behind the id, scale and error.
 const CODE: usize = ID_BYTES + 8;
@@ -189,11 +190,6 @@ fn widened(distance: f32, relative: f32, error: f32) -> [f32; 2] {
     }
     let width = error * (1.0 + 4.0 * f32::EPSILON) + distance * relative + f32::MIN_POSITIVE;
     [(distance - width).max(0.0), distance + width]
-}
-
-#[inline(always)]
-fn multiply_add<const FMA: bool>(a: f32, b: f32, sum: f32) -> f32 {
-    if FMA { a.mul_add(b, sum) } else { a * b + sum }
 }
 
 /// Sums `step` over the dimensions, in lanes.
