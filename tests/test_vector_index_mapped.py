@@ -24,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from kohakuvault import InvalidArgument
+from kohakuvault.indexing.ddl import exists
 from kohakuvault.orm import Vector, VectorIndex, nearest
 from kohakuvault.orm.vector_index import indexes_of
 from vector_indexes import (
@@ -444,3 +445,24 @@ def test_rows_without_vector_or_distance(new_url, database, kind):
         if database == "sqlite":
             assert [hit[0] for hit in search(session, entity, query, 152)][150:] == [2000, 2001]
         check(engine, the_index(entity))
+
+
+def test_a_copy_of_a_table_has_its_index(engine: sqlalchemy.Engine) -> None:
+    original = Table(
+        "doc",
+        MetaData(),
+        VectorIndex("doc_vector", "vector", metric="l2"),
+        Column("id", Integer, primary_key=True),
+        Column("vector", Vector(3)),
+    )
+    copy = original.to_metadata(MetaData())
+    again = copy.to_metadata(MetaData())
+    for table in (copy, again):
+        (index,) = indexes_of(table)
+        assert index.table is table
+        assert repr(index) == repr(indexes_of(original)[0])
+    again.metadata.create_all(engine)
+    with engine.connect() as connection:
+        assert exists(connection, indexes_of(original)[0])
+    again.metadata.drop_all(engine)
+    assert not sqlalchemy.inspect(engine).get_table_names()

@@ -30,7 +30,7 @@ def as_made(connection: Connection, index: VectorIndex) -> VectorIndex | None:
     if kind == index.kind or kind not in KINDS:
         return index
     made = VectorIndex(
-        index.name, index.column, metric=index.metric, kind=kind, **(index.options or _options(connection, index))
+        index.name, index.column.key, metric=index.metric, kind=kind, **(index.options or _options(connection, index))
     )
     # Not of the table: what is declared there stays as it is.
     made.table = index.table

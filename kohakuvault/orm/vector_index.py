@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
-from sqlalchemy import Column, Integer, Table, event
+from sqlalchemy import Column, Integer, Table
 from sqlalchemy.engine import Connection
-from sqlalchemy.schema import SchemaItem
 
 from ..errors import InvalidArgument, UnknownOption
+from .attached import Attachment, attached_to, check_attachment_name
 from .distance import check_metric
 from .types.vector import Vector
 
@@ -20,15 +19,13 @@ KINDS = ("auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivfflat")
 
 OPTIONS = ("lists", "probes", "m", "ef_construction", "ef_search", "factory")
 
-_indexes: weakref.WeakKeyDictionary[Table, list[VectorIndex]] = weakref.WeakKeyDictionary()
-
 
 def indexes_of(table: Any) -> list[VectorIndex]:
     """Return the vector indexes of a table; none of what is no :class:`~sqlalchemy.Table`."""
-    return _indexes.get(table, []) if isinstance(table, Table) else []
+    return attached_to(table, VectorIndex)
 
 
-class VectorIndex(SchemaItem):
+class VectorIndex(Attachment):
     """A vector index, for ``__table_args__`` or the arguments of :class:`~sqlalchemy.Table`.
 
     ``create_all`` makes it with its table and ``drop_all`` drops it; :meth:`create` and :meth:`drop` do so for a table
@@ -66,17 +63,12 @@ class VectorIndex(SchemaItem):
 
     __visit_name__ = "vector_index"
 
-    table: Table
-
     def __init__(
         self, name: str, column: str | Column[Any], *, metric: str = "cosine", kind: str = "auto", **options: Any
     ) -> None:
-        given: object = name
-        if not isinstance(given, str) or not name or "\0" in name:
-            raise InvalidArgument(f"an index is named by a str that is not empty, not {name!r}")
         if kind not in KINDS:
             raise InvalidArgument(f"unknown kind of vector index {kind!r}; expected one of {', '.join(KINDS)}")
-        self.name = name
+        self.name = check_attachment_name(name, "an index")
         self.metric = check_metric(metric)
         self.kind = kind
         self.options = _checked(name, kind, options)
@@ -91,18 +83,26 @@ class VectorIndex(SchemaItem):
         return f"VectorIndex({self.name!r}, {column!r}, metric={self.metric!r}, kind={self.kind!r}{options})"
 
     def _set_parent(self, parent: Any, **kw: Any) -> None:
-        self.table = parent
-        _indexes.setdefault(parent, []).append(self)
+        super()._set_parent(parent, **kw)
         from ..indexing.following import follow
 
         follow()
-        event.listen(parent, "after_create", self._with_table("create"))
-        event.listen(parent, "before_drop", self._with_table("drop"))
+
+    def _anchor(self) -> Column[Any] | None:
+        return self.table.columns.get(self._column_name)
+
+    def copy(self) -> VectorIndex:
+        """Return the same index for another table."""
+        return VectorIndex(self.name, self._column_name, metric=self.metric, kind=self.kind, **self.options)
+
+    @property
+    def _column_name(self) -> str:
+        return self._column if isinstance(self._column, str) else self._column.key
 
     @property
     def column(self) -> Column[Any]:
         """The column of vectors."""
-        name = self._column if isinstance(self._column, str) else self._column.key
+        name = self._column_name
         if getattr(self, "table", None) is None:
             raise InvalidArgument(
                 f"vector index {self.name!r} belongs to no table: give it to the Table, or give it the column itself, "
@@ -179,12 +179,6 @@ class VectorIndex(SchemaItem):
         from ..indexing.care import build_index
 
         build_index(bind_to(bind), self, optimizes=True, progress=progress)
-
-    def _with_table(self, what: str) -> Any:
-        def run(table: Table, connection: Connection, **kw: Any) -> None:
-            getattr(self, what)(connection)
-
-        return run
 
 
 def _checked(name: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
