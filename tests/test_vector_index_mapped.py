@@ -451,7 +451,7 @@ def test_a_copy_of_a_table_has_its_index(engine: sqlalchemy.Engine) -> None:
     original = Table(
         "doc",
         MetaData(),
-        VectorIndex("doc_vector", "vector", metric="l2"),
+        VectorIndex("doc_vector", "vector", metric="l2", kind="hnsw"),
         Column("id", Integer, primary_key=True),
         Column("vector", Vector(3)),
     )

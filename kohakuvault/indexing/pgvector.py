@@ -23,9 +23,11 @@ _OPTIONS = {"hnsw": ("m", "ef_construction"), "ivfflat": ("lists",)}
 
 
 def create(connection: Connection, index: VectorIndex) -> None:
-    """Make the index of a new table: those that are learned from rows are made by :func:`rebuild`."""
+    """Make the index of a table; one that is learned from rows, or not worthwhile without, if there are enough."""
     if index.kind != "auto" and kind_on_postgresql(index) == "hnsw":
         _create(connection, index)
+    else:
+        rebuild(connection, index, optimizes=True)
 
 
 def rebuild(connection: Connection, index: VectorIndex, *, optimizes: bool) -> None:
