@@ -14,7 +14,6 @@ from ...lending import translated_errors
 from ...orm.text_index import TextIndex, satellites_of
 from .ddl import create_statements, drop_statements
 from .fts5 import TRIGGERS
-from .gin import qualified
 
 __all__ = ["check", "create", "drop", "exists", "rebuild"]
 
@@ -43,8 +42,7 @@ def exists(connection: Connection, index: TextIndex) -> bool:
     """Whether there is an index of that name."""
     if connection.dialect.name == "sqlite":
         return _sql_of(connection, "table", index.name) is not None
-    names = qualified(index, connection.dialect)
-    return connection.exec_driver_sql("SELECT to_regclass(%s)", (names,)).scalar() is not None
+    return connection.exec_driver_sql("SELECT to_regclass(%s)", (_regclass(index, index.name),)).scalar() is not None
 
 
 def rebuild(binding: Binding, index: TextIndex) -> None:
@@ -118,8 +116,8 @@ def _compared(connection: Connection, index: TextIndex) -> Iterator[str]:
 
 
 def _on_postgresql(connection: Connection, index: TextIndex) -> Iterator[str]:
-    table = connection.dialect.identifier_preparer.format_table(index.table)
-    found = connection.exec_driver_sql(_INDEX_OF, (table, qualified(index, connection.dialect))).one_or_none()
+    names = (_regclass(index, index.table.name), _regclass(index, index.name))
+    found = connection.exec_driver_sql(_INDEX_OF, names).one_or_none()
     if found is None:
         yield f"the text index {index.name!r} is missing"
         return
@@ -128,3 +126,8 @@ def _on_postgresql(connection: Connection, index: TextIndex) -> Iterator[str]:
         yield f"index {index.name!r} is not a text index of table {index.table.name!r}"
     if not valid:
         yield f"the text index {index.name!r} is not valid: making it was interrupted"
+
+
+def _regclass(index: TextIndex, name: str) -> str:
+    """Return what PostgreSQL finds a table or index by, in the schema of the table."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in (index.table.schema, name) if part is not None)

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Dialect
 from ...orm.text_index import TextIndex
 from ...orm.tsvector import PORTER, ts_config, ts_vector
 
-__all__ = ["create_statements", "drop_statements", "qualified"]
+__all__ = ["create_statements", "drop_statements"]
 
 # FTS5's stemmer, without a list of words to leave out. Two that make it at once shall both go on.
 _MAKE_PORTER = f"""
@@ -44,15 +44,10 @@ def create_statements(index: TextIndex, dialect: Dialect) -> list[str]:
 
 def drop_statements(index: TextIndex, dialect: Dialect) -> list[str]:
     """Return what drops an index."""
-    return [f"DROP INDEX IF EXISTS {qualified(index, dialect)}"]
-
-
-def qualified(index: TextIndex, dialect: Dialect) -> str:
-    """Return the quoted name of an index, which is in the schema of its table."""
     quote = dialect.identifier_preparer
-    name = quote.quote_identifier(index.name)
-    schema = index.table.schema
-    return name if schema is None else f"{quote.quote_schema(schema)}.{name}"
+    # In the schema of its table.
+    schema = "" if index.table.schema is None else f"{quote.quote_schema(index.table.schema)}."
+    return [f"DROP INDEX IF EXISTS {schema}{quote.quote_identifier(index.name)}"]
 
 
 def _literal(expression: ColumnElement[object], dialect: Dialect) -> str:
