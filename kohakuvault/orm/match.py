@@ -91,9 +91,7 @@ def rank(target: Any, query: str | BindParameter[str], *, escape: bool = True) -
     # LIMIT makes SQLite search once and keep what it found, rather than search for each row.
     hits = _hits(searched, words, "rowid", "rank").limit(literal_column("-1")).subquery()
     score = select(-hits.c.rank).where(hits.c.rowid == searched.key).correlate_except(hits).scalar_subquery()
-    return _Rank(
-        func.coalesce(score, literal_column("0.0")), or_lacking(lambda: _ts_rank(searched, words, escape))
-    )
+    return _Rank(func.coalesce(score, literal_column("0.0")), or_lacking(lambda: _ts_rank(searched, words, escape)))
 
 
 def text_search(
@@ -144,9 +142,7 @@ def text_search(
     if k is not None:
         # FTS5 sorts by its rank itself, and by nothing else.
         on_sqlite = on_sqlite.order_by(minus_score).limit(k)
-    found = _TextSearch(
-        on_sqlite.scalar_subquery(), or_lacking(lambda: _ts_search(searched, words, k, where, escape))
-    )
+    found = _TextSearch(on_sqlite.scalar_subquery(), or_lacking(lambda: _ts_search(searched, words, k, where, escape)))
     return found.table_valued(column("id", searched.key.type), column("score", Float()))
 
 
@@ -162,7 +158,7 @@ def _hits(searched: TextTarget, query: ColumnElement[Any], *columns: str) -> Sel
     """Return a search of the FTS5 table, whose rows have the ``rowid`` and the ``rank``, of which less is better."""
     # The hidden column of the table's own name stands for all.
     column_ = searched.of_one or searched.index.name
-    types = {"rowid": Integer(), "rank": Float()}
+    types: dict[str, Any] = {"rowid": Integer(), "rank": Float()}
     fts = table(searched.index.name, *(column(name, types[name]) for name in columns), column(column_, Text()))
     return select(*(fts.c[name] for name in columns)).where(fts.c[column_].op("MATCH", is_comparison=True)(query))
 

@@ -110,5 +110,6 @@ def _in(source: Any, column: Column[Any]) -> ColumnElement[Any]:
         found: ColumnElement[Any] = getattr(source.entity, attribute).__clause_element__()
         return found
     if isinstance(source, Alias):
-        return source.columns[column.key]
+        aliased: ColumnElement[Any] = source.columns[column.key]
+        return aliased
     return column

@@ -20,7 +20,7 @@ ALTER TEXT SEARCH CONFIGURATION {PORTER} ALTER MAPPING FOR asciiword, word, numw
 END IF;
 EXCEPTION WHEN unique_violation OR duplicate_object THEN NULL;
 END $$
-""".strip()  # noqa: S608 (constants)
+""".strip()
 
 
 def create_statements(index: TextIndex, dialect: Dialect) -> list[str]:
