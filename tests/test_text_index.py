@@ -546,7 +546,8 @@ def test_rows_that_are_inserted_or_updated(plain):
     connection, check = plain
     connection.execute("INSERT INTO doc (id, body, slug) VALUES (1, 'first', 's1'), (2, 'second', 's2')")
     connection.execute(
-        "INSERT INTO doc (id, body, slug) VALUES (9, 'newer', 's1') ON CONFLICT (slug) DO UPDATE SET body = excluded.body"
+        "INSERT INTO doc (id, body, slug) VALUES (9, 'newer', 's1') "
+        "ON CONFLICT (slug) DO UPDATE SET body = excluded.body"
     )
     check(first=[], newer=[1], second=[2])
     connection.execute(
@@ -580,7 +581,8 @@ def test_triggers_of_the_users_own_that_write_to_other_rows_and_columns(plain):
     connection, check = plain
     connection.execute(
         "CREATE TRIGGER own AFTER INSERT ON doc WHEN NEW.slug IS NOT NULL BEGIN "
-        "INSERT INTO doc (body) VALUES ('copy of ' || NEW.body); UPDATE doc SET lang = 'en' WHERE id = NEW.id; END"
+        "INSERT INTO doc (body) VALUES ('copy of ' || NEW.body); "
+        "UPDATE doc SET lang = 'en' WHERE id = NEW.id; END"
     )
     connection.execute("INSERT INTO doc (id, body, slug) VALUES (1, 'first', 's1')")
     connection.execute("INSERT INTO doc (id, body, slug) VALUES (7, 'second', 's2')")

@@ -58,7 +58,9 @@ def test_texts_and_values_are_written_and_searched(engine):
         session.add(Pickled(content="of crabs", value=slice(1, 2)))
         session.commit()
         hit = text_search(Article, "crab", where=Article.id < 100)
-        rows = session.execute(select(Article, hit.c.score).join(hit, hit.c.id == Article.id).order_by(hit.c.score.desc())).all()
+        rows = session.execute(
+            select(Article, hit.c.score).join(hit, hit.c.id == Article.id).order_by(hit.c.score.desc())
+        ).all()
         assert [article.title for article, _ in rows] == ["Crabs", "Ants"]
         assert rows[0].Article.value == {"legs": 10}
         assert session.scalars(select(Article.owner).where(match(Article.body, "running"))).all() == ["alice"]

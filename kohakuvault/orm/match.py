@@ -29,6 +29,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 from ..errors import InvalidArgument
 from .text_target import TextTarget, text_target
+from .trigrams import is_of_trigrams, trigram_match, trigram_rank
 from .tsvector import or_lacking, ts_query, ts_rank, ts_vector
 from .types.search_query import SearchQuery, check_query
 
@@ -148,7 +149,9 @@ def text_search(
 
 def _operand(searched: TextTarget, query: Any, escape: bool) -> ColumnElement[Any]:
     """Return a query as a parameter that each database gets as it takes it."""
-    kind = SearchQuery(escape, parsed="postgresql_config" in searched.index.options)
+    index = searched.index
+    form = "trigrams" if is_of_trigrams(index) else "text" if "postgresql_config" in index.options else "words"
+    kind = SearchQuery(escape, form)
     if isinstance(query, BindParameter):
         return type_coerce(query, kind)
     return bindparam(None, check_query(query, escape=escape), type_=kind, unique=True)
@@ -164,14 +167,22 @@ def _hits(searched: TextTarget, query: ColumnElement[Any], *columns: str) -> Sel
 
 
 def _ts_match(searched: TextTarget, query: ColumnElement[Any], escape: bool) -> ColumnElement[bool]:
-    vector = ts_vector(searched.index, searched.columns)
-    return vector.op("@@", is_comparison=True)(ts_query(searched.index, query, escape=escape))
+    index, columns = searched.index, searched.columns
+    if is_of_trigrams(index):
+        if not escape:
+            raise InvalidArgument(
+                f"text index {index.name!r}: PostgreSQL has no query language for tokenize={index.tokenize!r}; "
+                "only escape=True searches there"
+            )
+        return trigram_match(index, columns, query)
+    return ts_vector(index, columns).op("@@", is_comparison=True)(ts_query(index, query, escape=escape))
 
 
 def _ts_rank(searched: TextTarget, query: ColumnElement[Any], escape: bool) -> ColumnElement[float]:
-    index = searched.index
-    vector = ts_vector(index, searched.columns)
-    return ts_rank(index, vector, ts_query(index, query, escape=escape), weighs=searched.of_one is None)
+    index, columns, weighs = searched.index, searched.columns, searched.of_one is None
+    if is_of_trigrams(index):
+        return trigram_rank(index, columns, query, weighs=weighs)
+    return ts_rank(index, ts_vector(index, columns), ts_query(index, query, escape=escape), weighs=weighs)
 
 
 def _ts_search(searched: TextTarget, query: ColumnElement[Any], k: Any, where: Any, escape: bool) -> ColumnElement[Any]:

@@ -102,8 +102,8 @@ def _tokenizer(index: TextIndex) -> tuple[str, bool]:
     if found is None:
         raise InvalidArgument(
             f"text index {index.name!r}: PostgreSQL has nothing like tokenize={index.tokenize!r}; it has 'unicode61' "
-            "and 'porter', with the option remove_diacritics, or a text search configuration of yours by "
-            "postgresql_config="
+            "and 'porter' with the option remove_diacritics, and 'trigram' with case_sensitive; or a text search "
+            "configuration of yours by postgresql_config="
         )
     return found[1].lower().split()[0], found[2] != "0"
 
