@@ -59,14 +59,14 @@ class Event(Models):
     kind: Mapped[str]
     body: Mapped[str]
     __table_args__ = (TextIndex("event_body", "body"),)
-    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "event"}
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "event"}  # noqa: RUF012
 
 
 class Talk(Event):
     __tablename__ = "talk"
     id: Mapped[int] = mapped_column(ForeignKey("event.id"), primary_key=True)
     speaker: Mapped[str]
-    __mapper_args__ = {"polymorphic_identity": "talk"}
+    __mapper_args__ = {"polymorphic_identity": "talk"}  # noqa: RUF012
 
 
 PAGES = [
