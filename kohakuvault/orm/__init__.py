@@ -1,8 +1,26 @@
 """SQLAlchemy's side of KohakuVault: column types, the vault's mapped tables and search expressions."""
 
+from . import tracked_attributes  # noqa: F401 (it listens)
 from .distance import Distance
 from .nearest import nearest
-from .types import Key, Packed, Vector
+from .postgresql_objects import required_objects
+from .reflection import reflected_type
+from .tracked import TrackedDict, TrackedList, TrackedSet
+from .types import Key, Packed, PackedArray, Tensor, Vector
 from .vector_index import VectorIndex
 
-__all__ = ["Distance", "Key", "Packed", "Vector", "VectorIndex", "nearest"]
+__all__ = [
+    "Distance",
+    "Key",
+    "Packed",
+    "PackedArray",
+    "Tensor",
+    "TrackedDict",
+    "TrackedList",
+    "TrackedSet",
+    "Vector",
+    "VectorIndex",
+    "nearest",
+    "reflected_type",
+    "required_objects",
+]
