@@ -1,6 +1,7 @@
 """SQLAlchemy's side of KohakuVault: column types, the vault's mapped tables and search expressions."""
 
 from . import tracked_attributes  # noqa: F401 (it listens)
+from .annotations import annotated_types, type_annotation_map
 from .distance import Distance
 from .nearest import nearest
 from .postgresql_objects import required_objects
@@ -20,7 +21,9 @@ __all__ = [
     "TrackedSet",
     "Vector",
     "VectorIndex",
+    "annotated_types",
     "nearest",
     "reflected_type",
     "required_objects",
+    "type_annotation_map",
 ]
