@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from inspect import get_annotations
-from types import SimpleNamespace
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import SimpleNamespace, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,9 @@ def _check_annotations(mapper: Mapper[Any], class_: type[Any]) -> None:
     for prop in mapper.column_attrs:
         if type(prop.columns[0].type) is not PackedArray or prop.columns[0].type.elem is not None:
             continue
-        named = _named_type(_annotation(class_, prop.key))
-        if named is not None and not isinstance(named, PackedArray):
+        for named in filter(None, map(_named_type, _annotation(class_, prop.key))):
+            if isinstance(named, PackedArray):
+                continue
             raise InvalidArgument(
                 f"{class_.__name__}.{prop.key} is annotated with {named!r}, and the column is a PackedArray(): add "
                 "annotated_types(alias) to the type_annotation_map of the base, or write "
@@ -80,8 +81,8 @@ def _check_annotations(mapper: Mapper[Any], class_: type[Any]) -> None:
             )
 
 
-def _annotation(class_: type[Any], name: str) -> Any:
-    """Return what is in the ``Mapped[]`` of an attribute; None if that cannot be told."""
+def _annotation(class_: type[Any], name: str) -> tuple[Any, ...]:
+    """Return what is in the ``Mapped[]`` of an attribute, and that of a union by its parts; nothing if unknown."""
     for cls in class_.__mro__:
         try:
             own = get_annotations(cls)
@@ -89,8 +90,10 @@ def _annotation(class_: type[Any], name: str) -> Any:
                 only = SimpleNamespace(__annotations__={name: own[name]})
                 scope = vars(sys.modules.get(cls.__module__, only))
                 found = get_type_hints(only, scope, include_extras=True)[name]
-                return get_args(found)[0] if get_origin(found) is Mapped else found
+                if get_origin(found) is Mapped:
+                    (found,) = get_args(found)
+                return get_args(found) if get_origin(found) in (Union, UnionType) else (found,)
         except (NameError, AttributeError, TypeError):
             # A name that exists for type checkers alone, or in the function that the class is in.
-            return None
-    return None
+            return ()
+    return ()

@@ -13,7 +13,7 @@ from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine
 from ...errors import CorruptValue, InvalidArgument, KohakuVaultError
 from ..distance import Distance
 from .declared import NamedBlob, compiled_name
-from .pgvector import cast_type, postgresql_type
+from .pgvector import postgresql_type
 from .vector_elements import Array, element_of, vector_as_text, vector_bytes
 
 __all__ = ["Vector"]
@@ -87,7 +87,7 @@ class Vector(TypeDecorator[Any]):
         if dialect.name == "sqlite":
             return lambda value: f"X'{self.to_bytes(value).hex()}'"
         # Bare, it would be of no type, which functions cannot choose by.
-        type_ = cast_type(self.elem, self.dimensions)
+        type_ = postgresql_type(self.elem, self.dimensions).compile(dialect)
         return lambda value: f"CAST('{vector_as_text(value, self.dimensions, self.elem)}' AS {type_})"
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
@@ -122,7 +122,7 @@ class Vector(TypeDecorator[Any]):
             numbers = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
         if numbers.ndim != 1 or (self.dimensions is not None and len(numbers) != self.dimensions):
             raise CorruptValue(
-                f"stored vector has shape {numbers.shape}; {self} has {self.dimensions or 'any number of'}"
+                f"stored vector has shape {numbers.shape}; {self!r} has {self.dimensions or 'any number of'}"
             )
         return element.convert(numbers)
 

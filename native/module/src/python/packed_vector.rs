@@ -232,7 +232,11 @@ pub(crate) fn pack_vector<'py>(
 /// A vector of finite numbers as text that reads as the same elements.
 #[pyfunction]
 #[pyo3(signature = (value, dimensions, elem="f32"))]
-pub(crate) fn vector_text(value: &Bound<'_, PyAny>, dimensions: Option<usize>, elem: &str) -> PyResult<String> {
+pub(crate) fn vector_text(
+    value: &Bound<'_, PyAny>,
+    dimensions: Option<usize>,
+    elem: &str,
+) -> PyResult<String> {
     let element = parse_element(elem)?;
     let packed = checked(value, element, dimensions)?;
     match element {
