@@ -87,5 +87,10 @@ class PostgreSQLMaintenance(Maintenance):
     def readable(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return column
 
+    def wrong_class(self, column: str, found: str) -> str | None:
+        # The domains of our columns are over bytea.
+        is_domain = found.rpartition(".")[2].startswith("kv_")
+        return super().wrong_class(column, "bytea" if is_domain else found)
+
     def key_decoder(self, decode: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
         return lambda storage_class, stored: decode(stored)

@@ -1,5 +1,7 @@
 """PostgreSQL's types of vectors: pgvector's ``vector`` and ``halfvec``, and the server's own ``bit``.
 
+Int8 is ``halfvec`` as float16 is: an index of pgvector takes the dimensions from the column, and of a domain has none.
+
 Vectors travel in their text form, which needs no registration on the connection.
 """
 
@@ -8,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import BIT
-from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 __all__ = ["PGHalfVector", "PGVector", "postgresql_type"]
@@ -21,9 +22,8 @@ class PGVector(UserDefinedType[Any]):
     render_bind_cast = True
     _name = "VECTOR"
 
-    def __init__(self, dimensions: int | str | None = None) -> None:
-        # Reflection gives what it read.
-        self.dimensions = None if dimensions is None else int(dimensions)
+    def __init__(self, dimensions: int | None = None) -> None:
+        self.dimensions = dimensions
 
     def get_col_spec(self, **kw: Any) -> str:
         return self._name if self.dimensions is None else f"{self._name}({self.dimensions})"
@@ -48,8 +48,3 @@ def postgresql_type(elem: str, dimensions: int | None) -> TypeEngine[Any]:
     if elem == "bit":
         return _Bits(dimensions)
     return PGVector(dimensions) if elem == "f32" else PGHalfVector(dimensions)
-
-
-# So that reflection knows the types, whichever package of the two is imported.
-PGDialect.ischema_names.setdefault("vector", PGVector)
-PGDialect.ischema_names.setdefault("halfvec", PGHalfVector)
