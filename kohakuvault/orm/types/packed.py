@@ -11,6 +11,7 @@ from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine
 
 from ...errors import InvalidArgument, KohakuVaultError
 from ...packing import ChunkedBytes, pack, unpack
+from ..packed_path import PackedComparator
 
 __all__ = ["Packed"]
 
@@ -37,6 +38,7 @@ class Packed(TypeDecorator[Any]):
     cache_ok = True
     # So that the ORM binds None through this type rather than as NULL.
     should_evaluate_none = True
+    comparator_factory = PackedComparator
 
     def __init__(self, encoding: str | None = None, pickle: bool = False) -> None:
         if encoding not in _ENCODINGS:
