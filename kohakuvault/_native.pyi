@@ -6,7 +6,7 @@ The same file is a SQLite extension (entry point ``sqlite3_native_init``) with t
 the table-valued function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
 :func:`pack_rows` or :func:`pack_keys` made, ``kv_collect`` for :class:`PageScan`, ``kv_gather`` for
 :class:`Gather`, ``kv_wal_index(token)`` for :class:`ReadCache`, and ``kv_text(value, path)``, ``kv_integer``,
-``kv_real``, ``kv_boolean`` and ``kv_contains(value, part[, path])`` as the functions ``packed_*``. The functions ``*_distance`` and
+``kv_real``, ``kv_boolean`` and ``kv_contains(value, part[, path])``. The functions ``*_distance`` and ``packed_*`` and
 :class:`NearestAggregate` do the same through ``create_function`` and ``create_aggregate``, which cannot make a table.
 
 All packed numbers are little-endian. Everything here may be used from several threads at once.

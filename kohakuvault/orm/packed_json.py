@@ -127,10 +127,22 @@ LOOP
         WHILE substring(v FROM p + 1 FOR 3) IN ('\\xd9d9f7', '\\xd90102') LOOP p := p + 3; END LOOP;
     END IF;
     IF p >= size THEN RETURN NULL; END IF;
-    is_key := depth > 0 AND maps[depth] AND lefts[depth] % 2 = 0;
+    is_key := depth > 0 AND maps[depth] AND mod(lefts[depth], 2) = 0;
     piece := NULL;
-    {HEAD}
-    IF left_ IS NULL THEN
+    b := get_byte(v, p);
+    IF b BETWEEN (CASE tag WHEN 7 THEN 160 ELSE 96 END) AND (CASE tag WHEN 7 THEN 191 ELSE 119 END) THEN
+        -- A short text, as most keys and many values are.
+        c := get_byte(sizes, b);
+        raw := substring(v FROM p + 2 FOR c - 1);
+        p := p + c;
+        IF p > size THEN RETURN NULL; END IF;
+        {_TEXT_PIECE}
+    ELSE
+        {HEAD}
+    END IF;
+    IF piece IS NOT NULL THEN
+        NULL;
+    ELSIF left_ IS NULL THEN
         {_SCALAR}
     ELSIF is_key THEN
         start := p;
@@ -165,10 +177,10 @@ LOOP
         n := lefts[depth] - 1;
         lefts[depth] := n;
         is_map := maps[depth];
-        IF n < 0 AND (n % 2 = 0 OR NOT is_map) AND get_byte(v, p) = 255 THEN
+        IF n < 0 AND (mod(n, 2) = 0 OR NOT is_map) AND get_byte(v, p) = 255 THEN
             p := p + 1;
         ELSIF n <> 0 THEN
-            out_ := out_ || CASE WHEN is_map AND n % 2 <> 0 THEN ':' ELSE ',' END;
+            out_ := out_ || CASE WHEN is_map AND mod(n, 2) <> 0 THEN ':' ELSE ',' END;
             EXIT;
         END IF;
         out_ := out_ || CASE WHEN is_map THEN '}}' ELSE ']' END;
@@ -181,7 +193,7 @@ _IN_JSON = f"""
 {JSON_TEXT}
 SELECT string_agg(
     CASE
-        WHEN token[1] LIKE '"%' THEN '"s' || substr(token[1], 2)
+        WHEN left(token[1], 1) = '"' THEN '"s' || substr(token[1], 2)
         WHEN token[1] !~ '^-?[0-9].*[.eE]' THEN token[1]
         WHEN length(token[1]) > 999 OR token[1] ~ '[eE][+-]?0*[1-9][0-9]{{3}}' THEN '"j' || token[1] || '"'
         WHEN abs(token[1]::numeric) >= 1.7976931348623158e308 THEN '"j' || token[1] || '"'
@@ -198,7 +210,7 @@ SELECT string_agg(
     'g'
 ) WITH ORDINALITY AS tokens(token, place);
 RETURN t::jsonb;
-"""
+"""  # noqa: S608 (pieces of this package)
 
 _PLAIN = f"""
 raw := substring(v FROM 2 FOR size - 1);

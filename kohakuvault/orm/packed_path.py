@@ -19,7 +19,7 @@ from sqlalchemy import (
     func,
     literal_column,
 )
-from sqlalchemy.sql.operators import ColumnOperators
+from sqlalchemy.sql.operators import ColumnOperators, in_op, not_in_op
 from sqlalchemy.types import TypeEngine
 
 from .. import _native
@@ -116,17 +116,19 @@ class PackedPath(_Accessors, ColumnOperators):
     def _place(self) -> tuple[ColumnElement[Any], tuple[str | int, ...]]:
         return self._column, self._steps
 
-    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+    # The two methods through which all operators of SQLAlchemy go.
+
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:  # noqa: D102
         return op(self._typed_as(op, other), *other, **kwargs)
 
-    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
+    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:  # noqa: D102
         return self._typed_as(op, (other,)).reverse_operate(op, other, **kwargs)
 
     def _typed_as(self, op: Any, others: tuple[Any, ...]) -> ColumnElement[Any]:
         """Return the typed expression that can be compared with all ``others``."""
-        values: list[Any] = []
-        for other in others:
-            values.extend(other if isinstance(other, (list, tuple, set, frozenset)) else [other])
+        values = others
+        if op in {in_op, not_in_op} and isinstance(others[0], (list, tuple, set, frozenset)):
+            values = tuple(others[0])
         accessors = {self._accessor_for(value) for value in values}
         if accessors == {"as_integer", "as_float"}:
             accessors = {"as_float"}
@@ -143,15 +145,10 @@ class PackedPath(_Accessors, ColumnOperators):
             )
         if hasattr(value, "__clause_element__"):
             value = value.__clause_element__()
-        by_type = ((ColumnElement, ""), *_BY_VALUE)
+        known, by_type = (value.type, _BY_COLUMN) if isinstance(value, ColumnElement) else (value, _BY_VALUE)
         for class_, accessor in by_type:
-            if not isinstance(value, class_):
-                continue
-            if accessor:
+            if isinstance(known, class_):
                 return accessor
-            for type_, accessor_ in _BY_COLUMN:
-                if isinstance(value.type, type_):
-                    return accessor_
         self._refuse(
             f"is compared with {value!r:.60} of type {type(value).__name__}; that needs a str, bool, int or float, or "
             "contains()"
@@ -167,7 +164,7 @@ class PackedComparator(_Accessors, TypeDecorator.Comparator[Any]):
     Without a step the accessors are about the stored value itself.
     """
 
-    def __getitem__(self, step: Any) -> PackedPath:  # type: ignore[override]
+    def __getitem__(self, step: Any) -> PackedPath:
         return PackedPath(self.expr, (_check_step(step, 0),))
 
     def _place(self) -> tuple[ColumnElement[Any], tuple[str | int, ...]]:
@@ -177,13 +174,13 @@ class PackedComparator(_Accessors, TypeDecorator.Comparator[Any]):
 def _check_step(step: Any, depth: int) -> str | int:
     if depth >= MAX_STEPS:
         raise InvalidArgument(f"a path has at most {MAX_STEPS} steps, for values are nested no deeper")
-    if type(step) is int:
+    if isinstance(step, int) and not isinstance(step, bool):
         if step not in _INT64:
             raise InvalidArgument(f"a position or int key in a path has 64 bits; {step} has more")
-        return step
+        return int(step)
     if not isinstance(step, str):
         raise InvalidArgument(
-            f"{step!r:.60} of type {type(step).__name__} is no step of a path: a str is a key, an int a position or a key"
+            f"{step!r:.60} of type {type(step).__name__} is no step of a path: a str is a key, an int a position or key"
         )
     step = str(step)
     if "\0" in step:

@@ -1,8 +1,9 @@
 """The pieces of PL/pgSQL that read packed values; :mod:`.postgresql_functions` puts the functions together.
 
-Rules that all of them keep: nothing raises because of what a value holds, for there is no EXCEPTION block, which
-a parallel worker of PostgreSQL 16 and earlier could not enter; every name is of ``pg_catalog``, which is on every
-search path; ``p`` is the offset of the byte that stands next, below which everything was checked to lie within ``size``.
+Rules that all of them keep: no percent sign, and no colon before a letter or digit, so that every way of running them
+in SQLAlchemy takes them as they are. Nothing raises because of what a value holds, for there is no EXCEPTION block,
+which a parallel worker of PostgreSQL 16 and earlier could not enter. Every name is of ``pg_catalog``, which is on every
+search path. ``p`` is the offset of the byte that stands next; the value ends at ``size``.
 
 ``v`` is the value with 64 bytes behind it that begin nothing (c1 is unused in MessagePack; in CBOR it is a tag, whose
 branch checks the end), so that a loop over short items need not check where they end.
@@ -101,7 +102,8 @@ ELSIF tag = 8 THEN
 END IF;
 """
 
-# Goes behind so many items as `pending` says. What is not counted adds 2^60, which its end takes away again.
+# Goes behind so many items as `pending` says. Inside of what is not counted that is 2^60, more than there can be, until
+# the end gives back what it was before.
 SKIP = f"""
 WHILE pending > 0 LOOP
     b := get_byte(v, p);
@@ -134,7 +136,7 @@ WHILE pending > 0 LOOP
             END IF;
         END IF;
     ELSIF b = 255 THEN
-        IF coalesce(cardinality(outer_), 0) = 0 OR pending <> 1152921504606846976 THEN RETURN NULL; END IF;
+        IF coalesce(cardinality(outer_), 0) = 0 THEN RETURN NULL; END IF;
         pending := outer_[cardinality(outer_)];
         outer_ := trim_array(outer_, 1);
         p := p + 1;
@@ -279,9 +281,9 @@ END IF;
 # raw as text, into t; NULL if it is no UTF-8 or has a NUL. `escape` writes bytes beyond ASCII, and NUL, as \\ooo.
 TEXT_VALID = r"""
 t := encode(raw, 'escape');
-IF octet_length(t) = length(raw) OR t !~ '\\[0-7]' OR t ~ ('^(?:[^\\]|\\\\|\\3(?:0[2-7]|[1-3][0-7])\\2[0-7]{2}'
+IF octet_length(t) = length(raw) OR t !~ '\\[0-7]' OR t ~ ('^(?:[^\\]|\\\\|\\3(?:[0][2-7]|[1-3][0-7])\\2[0-7]{2}'
     || '|\\340\\2[4-7][0-7]\\2[0-7]{2}|\\355\\2[0-3][0-7]\\2[0-7]{2}'
-    || '|\\3(?:4[1-7]|5[0-467])(?:\\2[0-7]{2}){2}'
+    || '|\\3(?:[4][1-7]|5[0-467])(?:\\2[0-7]{2}){2}'
     || '|\\360\\2[2-7][0-7](?:\\2[0-7]{2}){2}|\\36[1-3](?:\\2[0-7]{2}){3}|\\364\\2[01][0-7](?:\\2[0-7]{2}){2})*$')
 THEN
     t := convert_from(raw, 'UTF8');
@@ -295,24 +297,30 @@ END IF;
 JSON_TEXT = r"""
 raw := substring(v FROM 2 FOR size - 1);
 @TEXT_VALID@
-IF t IS NULL OR t ~ '[\u0001\u0002]' THEN RETURN NULL; END IF;
-s := regexp_replace(t, '"(?:[^"\\\u0001-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"', chr(1), 'g');
-s := regexp_replace(s, '-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null', chr(2), 'g');
-s := translate(s, E' \t\n\r', '');
-FOR depth IN 0 .. 100 LOOP
-    EXIT WHEN length(s) < 2;
-    s := regexp_replace(
-        s,
-        '\[(?:[\u0001\u0002](?:,[\u0001\u0002])*)?\]|\{(?:\u0001:[\u0001\u0002](?:,\u0001:[\u0001\u0002])*)?\}',
-        chr(2),
-        'g'
-    );
-END LOOP;
-IF s NOT IN (chr(1), chr(2)) THEN RETURN NULL; END IF;
-IF t ~* '\\u(?:0000|d[89a-f])' THEN
+IF t IS NULL THEN RETURN NULL; END IF;
+IF current_setting('server_version_num')::int >= 160000 AND length(t) - length(translate(t, '[{', '')) <= 100 THEN
+    IF NOT pg_input_is_valid(t, 'json') THEN RETURN NULL; END IF;
+ELSE
+    -- Texts become chr(1), other plain values and then containers, from the inside, chr(2).
+    IF t ~ '[\u0001\u0002]' THEN RETURN NULL; END IF;
+    s := regexp_replace(t, '"(?:[^"\\\u0001-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"', chr(1), 'g');
+    s := regexp_replace(s, '-?(?:[0]|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null', chr(2), 'g');
+    s := translate(s, E' \t\n\r', '');
+    FOR depth IN 0 .. 100 LOOP
+        EXIT WHEN length(s) < 2;
+        s := regexp_replace(
+            s,
+            '\[(?:[\u0001\u0002](?:,[\u0001\u0002])*)?\]|\{(?:\u0001:[\u0001\u0002](?:,\u0001:[\u0001\u0002])*)?\}',
+            chr(2),
+            'g'
+        );
+    END LOOP;
+    IF s NOT IN (chr(1), chr(2)) THEN RETURN NULL; END IF;
+END IF;
+IF t ~* '\\u(?:[0]000|d[89a-f])' THEN
     t := regexp_replace(
         t,
-        '(?<!\\)((?:\\\\)*)\\u(?:0000|[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u)[dD][c-fC-F]..)',
+        '(?<!\\)((?:\\\\)*)\\u(?:[0]000|[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u)[dD][c-fC-F]..)',
         '\1' || chr(64976) || chr(64977) || chr(64976),
         'g'
     );

@@ -64,13 +64,15 @@ impl<K: Kind> Scalar for Packed<K> {
             return Ok(());
         }
         // SAFETY: this function remembers nothing but `Path`.
-        let found = match unsafe { context.remembered::<Path>(1) } {
-            Some(path) => path.find(value.blob()).and_then(|node| K::give(context, &node)),
-            None => {
-                let path = read_path(path, 1, context, K::NAME)?;
-                path.find(value.blob()).and_then(|node| K::give(context, &node))
-            }
+        let known = unsafe { context.remembered::<Path>(1) };
+        let read;
+        let path = if let Some(path) = known {
+            path
+        } else {
+            read = read_path(path, 1, context, K::NAME)?;
+            &read
         };
+        let found = path.find(value.blob()).and_then(|node| K::give(context, &node));
         if found.is_none() {
             context.result_null();
         }

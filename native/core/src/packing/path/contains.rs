@@ -1,4 +1,4 @@
-//! Whether a packed value contains another, as PostgreSQL's `jsonb` operator `@>` means it.
+//! Whether a packed value contains another, as the operator `@>` of `PostgreSQL` for `jsonb` means it.
 //!
 //! A dict contains a dict if it has all its keys, with values that contain the others. A list, tuple or set contains one
 //! of these if each item of the other is contained in some item, in whatever order and however often. Everything else

@@ -30,7 +30,7 @@ pub enum Items {
     Until { end: u8, is_first: bool },
 }
 
-impl<'a> Node<'a> {
+impl Node<'_> {
     /// The text, if this is one.
     #[must_use]
     pub fn text(&self) -> Option<&str> {

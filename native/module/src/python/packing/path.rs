@@ -36,6 +36,7 @@ fn at<T>(
     Ok(taken)
 }
 
+#[inline]
 fn find<T>(
     value: &Bound<'_, PyAny>,
     path: Option<&Bound<'_, PyString>>,
@@ -64,6 +65,10 @@ pub(crate) fn packed_integer(
     value: &Bound<'_, PyAny>,
     path: Option<&Bound<'_, PyString>>,
 ) -> PyResult<Option<i64>> {
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is of nodes of one lifetime only"
+    )]
     find(value, path, |node| node.integer())
 }
 
@@ -74,6 +79,10 @@ pub(crate) fn packed_real(
     value: &Bound<'_, PyAny>,
     path: Option<&Bound<'_, PyString>>,
 ) -> PyResult<Option<f64>> {
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is of nodes of one lifetime only"
+    )]
     find(value, path, |node| node.real())
 }
 
@@ -84,6 +93,10 @@ pub(crate) fn packed_boolean(
     value: &Bound<'_, PyAny>,
     path: Option<&Bound<'_, PyString>>,
 ) -> PyResult<Option<bool>> {
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method is of nodes of one lifetime only"
+    )]
     find(value, path, |node| node.boolean())
 }
 
