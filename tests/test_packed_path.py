@@ -746,10 +746,10 @@ def test_every_way_of_running_sql_takes_the_functions():
 
 def test_a_table_with_expression_indexes_is_made_and_reflected(engine):
     Base.metadata.create_all(engine)
-    names = (
-        {index["name"] for index in inspect(engine).get_indexes("doc")}
-        if engine.dialect.name != "sqlite"
-        else {"doc_lang"}
-    )
-    assert "doc_lang" in names
+    # SQLAlchemy leaves indexes of expressions out on SQLite, and says so in a warning.
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        names = {index["name"] for index in inspect(engine).get_indexes("doc")}
+    assert names == (set() if engine.dialect.name == "sqlite" else {"doc_lang", "doc_year", "doc_draft"})
     Base.metadata.drop_all(engine)
+    assert inspect(engine).get_table_names() == []

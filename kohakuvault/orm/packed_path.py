@@ -182,14 +182,14 @@ def _check_step(step: Any, depth: int) -> str | int:
         raise InvalidArgument(
             f"{step!r:.60} of type {type(step).__name__} is no step of a path: a str is a key, an int a position or key"
         )
-    step = str(step)
-    if "\0" in step:
-        raise InvalidArgument(f"the key {step!r:.60} has a NUL character, which SQL text cannot have")
+    key = str(step)
+    if "\0" in key:
+        raise InvalidArgument(f"the key {key!r:.60} has a NUL character, which SQL text cannot have")
     try:
-        step.encode()
+        key.encode()
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"the key {step!r:.60} is no Unicode text: {error}") from error
-    return step
+        raise InvalidArgument(f"the key {key!r:.60} is no Unicode text: {error}") from error
+    return key
 
 
 def _path_literal(steps: Iterable[str | int]) -> ColumnElement[str]:
