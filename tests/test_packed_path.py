@@ -480,7 +480,7 @@ def test_any_text_is_a_key(engine, key):
         assert plan(connection, query, "t_key")
         literal_sql = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
         # As a driver runs it without parameters.
-        assert connection.connection.cursor().execute(literal_sql.replace("%%", "%")).fetchall() == [(2,)]
+        assert connection.connection.cursor().execute(literal_sql).fetchall() == [(2,)]
 
 
 def plan(connection: Any, query: Any, index: str) -> bool:

@@ -195,6 +195,8 @@ def _check_step(step: Any, depth: int) -> str | int:
 def _path_literal(steps: Iterable[str | int]) -> ColumnElement[str]:
     """Return a path as SQL text, so that expression indexes match and the statement cache tells paths apart."""
     path = json.dumps(list(steps), ensure_ascii=False).replace("'", "''")
+    # SQLAlchemy and drivers look for %(name)s in the whole text of a statement.
+    path = path.replace("%", "\\u0025")
     return literal_column(f"'{path}'", String())
 
 
