@@ -34,18 +34,21 @@ def _create(name: str, arguments: str, returns: str, body: str) -> str:
     """Return the statement that makes a function, unless it is there."""
     types = ", ".join(argument.split()[1] for argument in arguments.split(", "))
     signature = f"{name}({types})"
-    comment = f"KohakuVault, version {_VERSION}"
+    known = f"obj_description(to_regprocedure('{signature}'), 'pg_proc')"
     return f"""
 DO $kv_do$
-DECLARE
-    known text := obj_description(to_regprocedure('{signature}'), 'pg_proc');
 BEGIN
-    IF known IS NULL OR substring(known FROM 'KohakuVault, version (\\d+)')::int < {_VERSION} THEN
-        PERFORM {_LOCK};
-        CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {returns}
-            IMMUTABLE PARALLEL SAFE STRICT {body};
-        COMMENT ON FUNCTION {signature} IS '{comment}';
-    END IF;
+    FOR attempt IN 1 .. 2 LOOP
+        IF substring({known} FROM 'KohakuVault, version ([0-9]+)')::int >= {_VERSION} THEN
+            RETURN;
+        ELSIF attempt = 1 THEN
+            -- Another transaction may be making it: look again when that is through.
+            PERFORM {_LOCK};
+        END IF;
+    END LOOP;
+    CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {returns}
+        IMMUTABLE PARALLEL SAFE STRICT {body};
+    COMMENT ON FUNCTION {signature} IS 'KohakuVault, version {_VERSION}';
 END
 $kv_do$
 """
