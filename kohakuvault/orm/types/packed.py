@@ -10,6 +10,7 @@ from sqlalchemy.engine import Dialect
 
 from ...errors import InvalidArgument, KohakuVaultError
 from ...packing import ChunkedBytes, pack, unpack
+from ..packed_path import PackedComparator
 from .declared import DeclaredType
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Packed(DeclaredType):
     cache_ok = True
     # So that the ORM binds None through this type rather than as NULL.
     should_evaluate_none = True
+    comparator_factory = PackedComparator
 
     def __init__(self, encoding: str | None = None, pickle: bool = False) -> None:
         if encoding not in _ENCODINGS:
