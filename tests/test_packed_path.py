@@ -75,10 +75,10 @@ def make_functions(engine: Engine) -> None:
                 connection.execute(text(function))
 
 
-@pytest.fixture
-def engine(engine: Engine) -> Engine:
-    make_functions(engine)
-    return engine
+def engine_on_one_schema(new_url) -> Engine:
+    """An engine that does not see what the other tests share."""
+    url = new_url("postgresql")
+    return kohakuvault.create_engine(url.update_query_dict({"options": url.query["options"].removesuffix(",public")}))
 
 
 @pytest.fixture(params=DATABASES, scope="module")
@@ -517,7 +517,6 @@ def test_an_expression_index_is_used(session):
 
 def test_a_gin_index_is_used_for_containment(new_url):
     engine = kohakuvault.create_engine(new_url("postgresql"))
-    make_functions(engine)
     table = Table("t", MetaData(), Column("id", Integer, primary_key=True), Column("v", Packed()))
     Index("t_gin", func.kv_jsonb(table.c.v, literal_column("'[]'")), postgresql_using="gin")
     table.create(engine)
@@ -674,7 +673,7 @@ def test_paths_that_differ_from_row_to_row_are_each_followed():
 
 
 def test_making_the_functions_again_changes_nothing(new_url):
-    engine = kohakuvault.create_engine(new_url("postgresql"))
+    engine = engine_on_one_schema(new_url)
     states = []
     for _ in range(2):
         make_functions(engine)
@@ -701,7 +700,7 @@ def test_making_the_functions_again_changes_nothing(new_url):
 
 
 def test_functions_may_be_made_at_the_same_time(new_url):
-    engine = kohakuvault.create_engine(new_url("postgresql"))
+    engine = engine_on_one_schema(new_url)
     errors: list[BaseException] = []
 
     def make() -> None:
@@ -721,7 +720,7 @@ def test_functions_may_be_made_at_the_same_time(new_url):
 
 
 def test_the_functions_work_on_any_search_path_and_in_parallel(new_url):
-    engine = kohakuvault.create_engine(new_url("postgresql"))
+    engine = engine_on_one_schema(new_url)
     make_functions(engine)
     Base.metadata.create_all(engine)
     with engine.begin() as connection:

@@ -16,9 +16,9 @@ from .declared import DeclaredType
 if TYPE_CHECKING:
     from .tracked_packed import TrackedPacked
 
-__all__ = ["Packed"]
+__all__ = ["ENCODINGS", "Packed"]
 
-_ENCODINGS = (None, "msgpack", "cbor", "json", "pickle")
+ENCODINGS = (None, "msgpack", "cbor", "json", "pickle")
 
 
 class Packed(DeclaredType):
@@ -43,7 +43,7 @@ class Packed(DeclaredType):
     comparator_factory = PackedComparator
 
     def __init__(self, encoding: str | None = None, pickle: bool = False) -> None:
-        if encoding not in _ENCODINGS:
+        if encoding not in ENCODINGS:
             raise InvalidArgument(f"{encoding!r} is no encoding: None, 'msgpack', 'cbor', 'json' and 'pickle' are")
         super().__init__()
         self.encoding = encoding
