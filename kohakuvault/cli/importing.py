@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich import box
@@ -31,13 +31,17 @@ def import_(
     ] = None,
     prefix: Annotated[str, typer.Option("--prefix", help="Put in front of the names of tables and columns.")] = "",
     keys: Annotated[
-        Literal["str", "bytes"],
-        typer.Option("--keys", help="Keys that are UTF-8 become str, or all stay bytes."),
+        str, typer.Option("--keys", metavar="str|bytes", help="Keys that are UTF-8 become str, or all stay bytes.")
     ] = "str",
     numbers: Annotated[
-        Literal["guess", "int", "float"],
-        typer.Option("--numbers", help="What eight bytes are that may be an int or a float."),
+        str,
+        typer.Option(
+            "--numbers", metavar="guess|int|float", help="What eight bytes are that may be an int or a float."
+        ),
     ] = "guess",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out what is in the new database already, as after an interruption.")
+    ] = False,
     pickle: Annotated[
         bool,
         typer.Option("--pickle", help="Load pickles of any class, which can run any code; only for files you trust."),
@@ -58,6 +62,7 @@ def import_(
             prefix=prefix,
             keys=keys,
             numbers=numbers,
+            resume=resume,
             progress=lambda name, done, total: bar.update(task, description=_shown(name), completed=done, total=total),
         )
     if as_json:

@@ -17,13 +17,16 @@ from ..orm.tables import ColumnRecord, TableRecord
 from ..schema import check_name
 from .found import Found, found_in
 from .into import Options, import_column, import_dict, import_texts, import_vectors
-from .numbers import RULES, Numbers
+from .numbers import RULES
 from .report import ImportReport, ItemReport
 from .source import Damaged, Source, opened
 
 __all__ = ["import_file"]
 
 _KEYS = ("str", "bytes")
+
+# Tables that a refusal names.
+_NAMED = 5
 
 Progress = Callable[[str, int, int], None]
 
@@ -36,7 +39,8 @@ def import_file(
     tables: Iterable[str] | None = None,
     prefix: str = "",
     keys: str = "str",
-    numbers: Numbers = "guess",
+    numbers: str = "guess",
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import a file of KohakuVault 0.8.6 or 1.1.0: its dicts, columns of either format, vectors and texts.
@@ -66,6 +70,9 @@ def import_file(
     numbers
         What eight bytes are that may be an int or a float, which the old releases did not write down: ``"int"``,
         ``"float"``, or ``"guess"``; see ``docs/migrations.md``.
+    resume
+        Leave out what is in the new database already, rather than raise: an import that was interrupted left tables
+        and columns that are complete, or are not there.
     progress
         Called with a name, and rows so far and of all.
 
@@ -94,8 +101,12 @@ def import_file(
         chosen = _chosen(source, found_in(source), None if tables is None else list(tables))
         # Kept, so that all containers share it.
         binding = bind_to(new)
-        _refuse_filled(new, chosen, prefix)
+        filled = _filled(new, chosen, prefix)
+        if filled and not resume:
+            raise _refusal(filled, prefix)
         for found in chosen:
+            if found in filled:
+                continue
             item = ItemReport(found.kind, found.name, prefix + found.name)
             report.items.append(item)
             with translated_errors(binding.engine):
@@ -163,18 +174,18 @@ def _refuse_same(old: str | os.PathLike[str], new: Bind) -> None:
         )
 
 
-def _refuse_filled(new: Bind, chosen: Sequence[Found], prefix: str) -> None:
-    """Raise if there are rows where some are to be put: an import adds to nothing."""
+def _filled(new: Bind, chosen: Sequence[Found], prefix: str) -> list[Found]:
+    """Return what is in the new database already, by its name: an import adds to nothing."""
     binding = bind_to(new)
     with translated_errors(binding.engine), binding.inspecting() as connection:
-        filled = [each.name for each in chosen if _has_rows(connection, each.kind, prefix + each.name)]
-    if not filled:
-        return
-    others = [each.name for each in chosen if each.name not in filled]
-    rest = f"the others by {' '.join(f'--table {name}' for name in others)}, or all " if others else "them "
-    raise InvalidArgument(
-        f"there are rows in {', '.join(repr(prefix + name) for name in filled)} already, which an earlier import may "
-        f"have put there: import {rest}under other names by --prefix (prefix=), or into another database"
+        return [each for each in chosen if _has_rows(connection, each.kind, prefix + each.name)]
+
+
+def _refusal(filled: Sequence[Found], prefix: str) -> InvalidArgument:
+    names = ", ".join(repr(prefix + each.name) for each in filled[:_NAMED])
+    return InvalidArgument(
+        f"the new database has {names}{', …' if len(filled) > _NAMED else ''} already, perhaps by an earlier import: "
+        "--resume (resume=True) imports the others, --prefix (prefix=) gives other names"
     )
 
 

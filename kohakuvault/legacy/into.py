@@ -18,7 +18,6 @@ from .batches import Batches
 from .dicts import dict_rows
 from .dtypes import Decoding
 from .found import Found
-from .numbers import Numbers
 from .report import ItemReport
 from .source import Damaged, Source
 from .values import NotTaken, ValueReader
@@ -34,7 +33,7 @@ class Options:
 
     pickle: bool
     keys_as_text: bool
-    numbers: Numbers
+    numbers: str
 
 
 def import_dict(source: Source, new: Bind, found: Found, item: ItemReport, options: Options, told: Told) -> None:

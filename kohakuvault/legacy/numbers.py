@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, Literal
+from typing import Any
 
 from .arrays import array_of, is_array
 
-__all__ = ["RULES", "Numbers", "number_of"]
+__all__ = ["RULES", "number_of"]
 
-Numbers = Literal["guess", "int", "float"]
 RULES = ("guess", "int", "float")
 
 # Ints below it, taken for floats, are denormal or NaN with a payload: nobody's floats.
@@ -25,7 +24,7 @@ _LIKELY_FLOAT = 1e-100, 1e100
 _SPECIAL = frozenset((0x7FF0000000000000, 0xFFF0000000000000, 0x7FF8000000000000, 0xFFF8000000000000, 1 << 63))
 
 
-def number_of(data: bytes, numbers: Numbers) -> tuple[Any, bool]:
+def number_of(data: bytes, numbers: str) -> tuple[Any, bool]:
     """Return the number that eight bytes are, and whether they might as well be another.
 
     ``"guess"``: zero is the int 0, as those releases read it; an array of two bytes that are not both zero is one;

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-__all__ = ["MAKERS", "InMaking", "Name", "NotPlain"]
+__all__ = ["MAKERS", "InMaking", "Name", "NotPlain", "TooLarge"]
 
 # Digits of a Decimal or a Fraction.
 _LONGEST = 4000
@@ -21,6 +21,10 @@ _LONGEST = 4000
 
 class NotPlain(Exception):
     """A pickle that holds other things than plain data; the text names the first of them."""
+
+
+class TooLarge(NotPlain):
+    """A pickle of plain data that cannot be stored, whoever loads it."""
 
 
 class Name:

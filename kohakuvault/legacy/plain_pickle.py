@@ -12,9 +12,9 @@ import pickletools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .pickled_types import MAKERS, InMaking, Name, NotPlain
+from .pickled_types import MAKERS, InMaking, Name, NotPlain, TooLarge
 
-__all__ = ["NotPlain", "plain_value"]
+__all__ = ["NotPlain", "TooLarge", "plain_value"]
 
 # Levels of containers, as of values that are stored; hashing deeper ones would exhaust the interpreter's stack.
 _DEEPEST = 500
@@ -106,7 +106,7 @@ class _Machine:
             levels = max(levels, 1 + some_levels)
             size += some_size + (len(part) if isinstance(part, (str, bytes, bytearray)) else 0)
         if levels > _DEEPEST or size > self._largest:
-            raise NotPlain("nested too deep, or too large")
+            raise TooLarge("nested too deep, or too large")
         if id(container) not in self._measures:
             self._kept.append(container)
         self._measures[id(container)] = levels, size
@@ -116,7 +116,7 @@ class _Machine:
         target = self._stack[-1]
         # What came from the memo may be in another container, or be its own part.
         if type(target) is not kind or id(target) in self._fetched:
-            raise NotPlain("a container that is in itself")
+            raise TooLarge("a container that is in itself")
         self._measure(target, parts)
         return target
 

@@ -12,6 +12,10 @@ _NAMED = 5
 
 _LONGEST_NAME = 60
 
+# Different reasons; the name of a class, say, is part of one.
+_REASONS = 50
+_OTHERS = "other reasons"
+
 
 @dataclass
 class Remark:
@@ -63,11 +67,11 @@ class ItemReport:
 
     def refuse(self, reason: str, place: Any, count: int = 1) -> None:
         """Count a row that is not taken."""
-        self.not_taken.setdefault(reason, Remark()).add(place, count)
+        _remark(self.not_taken, reason).add(place, count)
 
     def note(self, text: str, place: Any, count: int = 1) -> None:
         """Count a row that there is something to say of."""
-        self.notes.setdefault(text, Remark()).add(place, count)
+        _remark(self.notes, text).add(place, count)
 
     @property
     def left(self) -> int:
@@ -135,6 +139,12 @@ class ImportReport:
             lines += [f"  not taken: {said}" for said in lines_of(item.not_taken)]
             lines += [f"  note: {said}" for said in lines_of(item.notes)]
         return "\n".join(lines)
+
+
+def _remark(remarks: dict[str, Remark], text: str) -> Remark:
+    if text not in remarks and len(remarks) >= _REASONS:
+        text = _OTHERS
+    return remarks.setdefault(text, Remark())
 
 
 def lines_of(remarks: dict[str, Remark]) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import KohakuVaultError
 from ..packing import unpack_cbor, unpack_msgpack
 from .arrays import array_of
-from .numbers import Numbers, number_of
-from .plain_pickle import NotPlain, plain_value
+from .numbers import number_of
+from .plain_pickle import NotPlain, TooLarge, plain_value
 from .source import Damaged
 
 __all__ = ["NotTaken", "ValueReader"]
@@ -38,7 +38,7 @@ class ValueReader:
         Whether pickles may be loaded that hold other things than plain data. They can run any code.
     """
 
-    def __init__(self, numbers: Numbers, pickle: bool) -> None:
+    def __init__(self, numbers: str, pickle: bool) -> None:
         self._numbers = numbers
         self._pickle = pickle
 
@@ -93,6 +93,8 @@ class ValueReader:
     def _unpickled(self, payload: bytes) -> Any:
         try:
             return plain_value(payload)
+        except TooLarge as error:
+            raise NotTaken(f"a pickle of what cannot be stored: {error}") from error
         except NotPlain as error:
             if not self._pickle:
                 raise NotTaken(
