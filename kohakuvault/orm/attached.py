@@ -6,14 +6,14 @@ import weakref
 from abc import abstractmethod
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Table, event
+from sqlalchemy import Column, Integer, Table, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import SchemaItem
 from typing_extensions import Self
 
 from ..errors import InvalidArgument
 
-__all__ = ["Attachment", "attached_to", "check_attachment_name"]
+__all__ = ["Attachment", "attached_to", "check_attachment_name", "integer_key"]
 
 _attached: weakref.WeakKeyDictionary[Table, list[Attachment]] = weakref.WeakKeyDictionary()
 
@@ -88,3 +88,11 @@ def check_attachment_name(name: Any, what: str) -> str:
     if not isinstance(name, str) or not name or "\0" in name:
         raise InvalidArgument(f"{what} is named by a str that is not empty, not {name!r}")
     return name
+
+
+def integer_key(table: Table, what: str) -> Column[Any]:
+    """Return the column that identifies a row of ``table``; raise if ``what`` cannot name rows by it."""
+    keys = list(table.primary_key.columns)
+    if len(keys) != 1 or not isinstance(keys[0].type, Integer):
+        raise InvalidArgument(f"{what}: table {table.name!r} needs one primary key column, an integer")
+    return keys[0]
