@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Table, func, insert, select
 
-from ..binding import Bind
+from ..binding import Bind, Binding, bind_to
 from ..column.elements import elements_of
 from ..columns import Column, ColumnVault
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 from ..kvault import KVault
+from ..orm.tables import table_of, text_class
+from ..packing import pack
+from ..schema import open_tables
+from ..vector.ids import ids_of
 from ..vectors import VectorKVault
 from .batches import Batches
 from .dicts import dict_rows
@@ -103,12 +108,66 @@ def import_vectors(source: Source, new: Bind, found: Found, item: ItemReport, op
     except Damaged as error:
         _cut_short(batches, found, item, error)
     batches.flush()
+    _count_ids(vault.binding, table_of(vault.entity))
     _compare(item, len(vault), "its id is another row's too")
 
 
 def import_texts(source: Source, new: Bind, found: Found, item: ItemReport, options: Options, told: Told) -> None:
     """Import a table of texts, under the same ids."""
-    raise Damaged("texts")
+    old = found.content
+    table = table_of(text_class(item.new_name, old.columns, pickle=options.pickle))
+    binding = bind_to(new)
+    open_tables(binding, [table], "text", {}, create=True)
+    reader = ValueReader(options.numbers, options.pickle)
+    takes_nul = binding.dialect.name == "sqlite"
+    with binding.transaction() as connection:
+
+        def write(rows: Sequence[dict[str, Any]]) -> None:
+            with connection.begin_nested():
+                connection.execute(insert(table), rows)
+
+        batches = Batches(write, item, told)
+        try:
+            for id, data, *stored in old.rows():
+                try:
+                    texts = [_text(text, takes_nul) for text in stored]
+                    if data is None:
+                        raise NotTaken("its value is missing")
+                    value = reader.read(data, lambda text: item.note(text, id))  # noqa: B023 (called at once)
+                    size = sum(map(len, stored)) + len(pack(value, options.pickle))
+                except NotTaken as error:
+                    item.refuse(str(error), id)
+                    batches.skip()
+                    continue
+                except (InvalidArgument, UnsupportedType) as error:
+                    item.refuse(f"cannot be stored: {error!s:.200}", id)
+                    batches.skip()
+                    continue
+                batches.add(id, {"id": id, **dict(zip(old.columns, texts, strict=True)), "value": value}, size)
+        except Damaged as error:
+            _cut_short(batches, found, item, error)
+        batches.flush()
+        count = connection.scalar(select(func.count()).select_from(table)) or 0
+    _count_ids(binding, table)
+    _compare(item, count, "its id is another row's too")
+
+
+def _text(stored: Any, takes_nul: bool) -> str:
+    if not isinstance(stored, bytes):
+        raise NotTaken("its text is none")
+    try:
+        text = stored.decode()
+    except UnicodeDecodeError as error:
+        raise NotTaken("its text is not UTF-8") from error
+    if "\0" in text and not takes_nul:
+        raise NotTaken("its text has a NUL, which PostgreSQL cannot store")
+    return text
+
+
+def _count_ids(binding: Binding, table: Table) -> None:
+    """Let the ids that the database gives follow those that were imported."""
+    with binding.writing() as cursor:
+        ids_of(table, binding.dialect).skip(cursor)
 
 
 def _cut_short(batches: Batches, found: Found, item: ItemReport, error: Damaged) -> None:

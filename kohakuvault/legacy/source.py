@@ -16,6 +16,9 @@ __all__ = ["Damaged", "Source", "opened", "quoted"]
 # Of statements in the file's schema, which are parsed by us.
 _LONGEST_SQL = 1_000_000
 
+# The driver cannot always decode SQLite's message, which may quote the damage.
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+
 
 class Damaged(Exception):
     """Bytes of the old file that those releases cannot have written; the text says what is wrong, and may be shown."""
@@ -45,7 +48,7 @@ class Source:
         """Run a SELECT and give its rows; raise :class:`Damaged` where the file cannot be read any further."""
         try:
             yield from self._connection.execute(sql, values)
-        except (sqlite3.Error, OverflowError, MemoryError) as error:
+        except (*_UNREADABLE, OverflowError, MemoryError) as error:
             raise Damaged(f"the file cannot be read any further here: {error}") from error
 
     def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
@@ -100,13 +103,13 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
         yield Source(file, connection)
     except Damaged as error:
         raise InvalidDatabase(f"{os.fspath(path)!r}: {error}") from error
-    except sqlite3.Error as error:
+    except _UNREADABLE as error:
         raise _cannot_read(file, error) from error
     finally:
         connection.close()
 
 
-def _cannot_read(file: Path, error: sqlite3.Error) -> KohakuVaultError:
+def _cannot_read(file: Path, error: Exception) -> KohakuVaultError:
     if "unable to open" in str(error) or "readonly" in str(error):
         return CannotOpen(
             f"{os.fspath(file)!r} cannot be read: {error}. SQLite needs its -wal and -shm files beside it, and makes "
