@@ -14,7 +14,7 @@ __all__ = ["Batches"]
 _ROWS = 1000
 _BYTES = 1 << 22
 
-# PostgreSQL's "program limit exceeded": a key, say, that is too long for its index.
+# PostgreSQL's "program limit exceeded": a text, say, with too many words for its index.
 _LIMIT = "54000"
 
 
@@ -70,7 +70,8 @@ class Batches:
         try:
             self._write(rows)
         except KohakuVaultError as error:
-            is_limit = getattr(error.__cause__, "sqlstate", None) == _LIMIT
+            cause: Any = getattr(error.__cause__, "orig", error.__cause__)
+            is_limit = getattr(cause, "sqlstate", None) == _LIMIT
             if not (is_limit or isinstance(error, (InvalidArgument, UnsupportedType))):
                 raise
             return " ".join(str(error).split())[:200]

@@ -14,6 +14,7 @@ from ..column.elements import elements_of
 from ..columns import Column, ColumnVault
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 from ..kvault import KVault
+from ..lending import translated_errors
 from ..orm.tables import table_of, text_class
 from ..packing import pack
 from ..schema import open_tables
@@ -51,7 +52,7 @@ def import_dict(source: Source, new: Bind, found: Found, item: ItemReport, optio
             key = _key(stored, options.keys_as_text)
             try:
                 if not isinstance(stored, bytes):
-                    raise NotTaken("its key is no BLOB")
+                    raise NotTaken("its key is a number")
                 value = values.read(data, lambda text: item.note(text, key))  # noqa: B023 (called at once)
             except NotTaken as error:
                 item.refuse(str(error), key)
@@ -123,7 +124,7 @@ def import_texts(source: Source, new: Bind, found: Found, item: ItemReport, opti
     with binding.transaction() as connection:
 
         def write(rows: Sequence[dict[str, Any]]) -> None:
-            with connection.begin_nested():
+            with translated_errors(binding.engine), connection.begin_nested():
                 connection.execute(insert(table), rows)
 
         batches = Batches(write, item, told)

@@ -13,7 +13,7 @@ _NAMED = 5
 _LONGEST_NAME = 60
 
 # Different reasons; the name of a class, say, is part of one.
-_REASONS = 50
+_REASONS = 20
 _OTHERS = "other reasons"
 
 

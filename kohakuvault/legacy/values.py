@@ -51,7 +51,7 @@ class ValueReader:
             if there is no value to be had.
         """
         if not isinstance(data, bytes):
-            raise NotTaken("its value is no BLOB")
+            raise NotTaken("its value is a number")
         if data[:2] != _MAGIC or len(data) < _HEADER:
             return data
         if data[8:_HEADER] != _CLOSING:
