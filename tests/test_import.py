@@ -400,6 +400,20 @@ def test_a_text_that_is_too_long_for_postgresql_is_skipped_and_the_others_taken(
     assert sorted(remark.first for remark in item.not_taken.values()) == [["1"], ["2"]]
 
 
+@pytest.mark.parametrize(("name", "table"), [("texts.db", "articles"), ("vectors.db", "v_l2")])
+def test_rows_that_lead_to_the_same_large_value_do_not_fill_the_disk(files, tmp_path, new, name, table):
+    path, db = copy(files / name, tmp_path)
+    db.execute(f"UPDATE {table}_values SET value = randomblob(2000000) WHERE id = 2")
+    if table == "articles":
+        db.execute("UPDATE articles_content SET c2 = 2")
+    else:
+        db.execute("UPDATE v_l2_metadatachunks00 SET data = ?", [(2).to_bytes(8, "little") * 1024])
+    db.close()
+    item = item_of(import_file(path, new, tables=[table]), table)
+    assert any("lead to the same bytes" in reason for reason in item.not_taken)
+    assert new.stat().st_size < 20_000_000
+
+
 def test_damaged_rows_of_texts_are_reported(files, tmp_path, new):
     path, db = copy(files / "texts.db", tmp_path)
     db.execute("UPDATE articles_content SET c0 = CAST(X'ff' AS TEXT) WHERE id = 1")
@@ -545,6 +559,15 @@ def test_in_a_session_all_of_it_is_undone_by_a_rollback(files, engine):
         assert KVault(session)["text"] == "héllo ☃"
         session.rollback()
     assert not inspect(engine).has_table("kv")
+
+
+def test_a_database_in_memory_is_given_as_an_engine(files):
+    with pytest.raises(InvalidArgument, match="pass an engine"):
+        import_file(files / "values.db", ":memory:")
+    engine = kohakuvault.create_engine(":memory:")
+    import_file(files / "values.db", engine)
+    assert KVault(engine)["text"] == "héllo ☃"
+    engine.dispose()
 
 
 def test_progress_ends_with_all_rows(files, new):

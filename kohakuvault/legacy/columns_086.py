@@ -8,7 +8,7 @@ import numpy as np
 
 from .columns import RUN_BYTES, RUN_ITEMS, Run, as_count, as_text, cut
 from .dtypes import Decoding, decoding_of
-from .source import Damaged, Source
+from .source import Budget, Damaged, Source
 
 __all__ = ["ChunkedColumn", "IndexedColumn", "columns_of_086"]
 
@@ -98,8 +98,7 @@ class IndexedColumn:
         self.length = index.length
         self._data = data
         self._index = index
-        # More than that cannot be in the file, unless elements overlap.
-        self._left = max(source.path.stat().st_size, 1 << 20) * 2
+        self._budget = Budget(source.path)
         self._chunks: dict[int, bytes] = {}
 
     def decoding(self) -> Decoding:
@@ -134,7 +133,5 @@ class IndexedColumn:
             chunk = self._chunks[number] = self._data.chunk(number)
         if not 0 <= start <= end <= len(chunk):
             return None
-        self._left -= end - start
-        if self._left < 0:
-            raise Damaged("its elements are larger than the file: they overlap")
+        self._budget.take(end - start)
         return chunk[start:end]

@@ -165,7 +165,11 @@ def _chosen(source: Source, found: Sequence[Found], names: list[str] | None) -> 
 
 def _refuse_same(old: str | os.PathLike[str], new: Bind) -> None:
     url = as_url(new) if isinstance(new, (str, os.PathLike, URL)) else bind_to(new).engine.url
-    if url.get_backend_name() != "sqlite" or is_memory(url):
+    if url.get_backend_name() != "sqlite":
+        return
+    if is_memory(url):
+        if isinstance(new, (str, os.PathLike, URL)):
+            raise InvalidArgument("a database in memory would be gone with the import: pass an engine on it instead")
         return
     path = (url.database or "").removeprefix("file:").partition("?")[0]
     if os.path.exists(path) and os.path.exists(old) and os.path.samefile(path, old):

@@ -25,7 +25,7 @@ from .dicts import dict_rows
 from .dtypes import Decoding
 from .found import Found
 from .report import ItemReport
-from .source import Damaged, Source
+from .source import Budget, Damaged, Source
 from .values import NotTaken, ValueReader
 
 __all__ = ["Options", "import_column", "import_dict", "import_texts", "import_vectors"]
@@ -86,6 +86,7 @@ def import_vectors(source: Source, new: Bind, found: Found, item: ItemReport, op
 
     batches = Batches(write, item, told)
     reader = ValueReader(options.numbers, options.pickle)
+    budget = Budget(source.path)
     try:
         for ids, vectors, references in old.chunks():
             good = np.isfinite(vectors).all(axis=1)
@@ -100,6 +101,7 @@ def import_vectors(source: Source, new: Bind, found: Found, item: ItemReport, op
                     data = old.value(reference)
                     if data is None:
                         raise NotTaken("its value is missing")
+                    budget.take(_size(data))
                     value = reader.read(data, lambda text: item.note(text, id))  # noqa: B023 (called at once)
                 except NotTaken as error:
                     item.refuse(str(error), id)
@@ -120,6 +122,7 @@ def import_texts(source: Source, new: Bind, found: Found, item: ItemReport, opti
     binding = bind_to(new)
     open_tables(binding, [table], "text", {}, create=True)
     reader = ValueReader(options.numbers, options.pickle)
+    budget = Budget(source.path)
     takes_nul = binding.dialect.name == "sqlite"
     with binding.transaction() as connection:
 
@@ -134,6 +137,7 @@ def import_texts(source: Source, new: Bind, found: Found, item: ItemReport, opti
                     texts = [_text(text, takes_nul) for text in stored]
                     if data is None:
                         raise NotTaken("its value is missing")
+                    budget.take(_size(data))
                     value = reader.read(data, lambda text: item.note(text, id))  # noqa: B023 (called at once)
                     size = sum(map(len, stored)) + len(pack(value, options.pickle))
                 except NotTaken as error:
@@ -151,6 +155,10 @@ def import_texts(source: Source, new: Bind, found: Found, item: ItemReport, opti
         count = connection.scalar(select(func.count()).select_from(table)) or 0
     _count_ids(binding, table)
     _compare(item, count, "its id is another row's too")
+
+
+def _size(data: Any) -> int:
+    return len(data) if isinstance(data, bytes) else 0
 
 
 def _text(stored: Any, takes_nul: bool) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import CannotOpen, InvalidDatabase, KohakuVaultError, translate
 
-__all__ = ["Damaged", "Source", "opened", "quoted"]
+__all__ = ["Budget", "Damaged", "Source", "opened", "quoted"]
 
 # Of statements in the file's schema, which are parsed by us.
 _LONGEST_SQL = 1_000_000
@@ -22,6 +22,20 @@ _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 
 class Damaged(Exception):
     """Bytes of the old file that those releases cannot have written; the text says what is wrong, and may be shown."""
+
+
+class Budget:
+    """How many bytes there can be in a file: of a forged one, many rows may lead to the same."""
+
+    def __init__(self, path: Path) -> None:
+        log = path.with_name(f"{path.name}-wal")
+        self._left = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+    def take(self, size: int) -> None:
+        """Count the bytes of one row; raise :class:`Damaged` when they are more than can be in the file."""
+        self._left -= size
+        if self._left < 0:
+            raise Damaged("rows that are larger than the file together: several lead to the same bytes")
 
 
 class Source:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import KohakuVaultError
-from ..packing import unpack_cbor, unpack_msgpack
+from ..packing import pack, unpack_cbor, unpack_msgpack
 from .arrays import array_of
 from .numbers import number_of
 from .plain_pickle import NotPlain, TooLarge, plain_value
@@ -102,9 +102,13 @@ class ValueReader:
                     "whatever code it holds"
                 ) from error
         try:
-            return pickles.loads(payload)  # noqa: S301 (the user allowed it)
+            value = pickles.loads(payload)  # noqa: S301 (the user allowed it)
+            # What is loaded may be what no pickle can be made of, and that by any exception.
+            pack(value, True)
         except Exception as error:
-            raise NotTaken(f"a pickle that could not be loaded: {type(error).__name__}: {error!s:.100}") from error
+            reason = f"{type(error).__name__}: {error!s:.100}"
+            raise NotTaken(f"a pickle that could not be loaded, or not be stored: {reason}") from error
+        return value
 
 
 def _shortened(error: Exception) -> str:
