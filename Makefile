@@ -70,6 +70,6 @@ bench-vectors: setup ## vector search beside its peers: tables, targets, a plot;
 	@$(BIN)/python benchmarks/vector_bench.py --plot docs/images/vectors.png $(ARGS)
 
 clean: ## remove all that the other commands made
-	rm -rf .venv .venv-peers .venv-vector-peers .venv-system .venv-sqlalchemy-2.0 benchmarks/.cache native/target kohakuvault/_native*.so
+	rm -rf .venv .venv-legacy-* .venv-peers .venv-vector-peers .venv-system .venv-sqlalchemy-2.0 benchmarks/.cache native/target kohakuvault/_native*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
