@@ -165,7 +165,10 @@ class JoinedBinding(Binding):
     def transaction(self) -> Iterator[Connection]:
         # Without a transaction around it, SQLite would commit when the savepoint is released.
         self._for_writing()
-        with self.source.begin_nested():
+        connection = self._connection()
+        # Within a flush a Session begins nothing.
+        source = connection if getattr(self.source, "_flushing", False) else self.source
+        with source.begin_nested():
             yield self._connection()
 
     @contextmanager
