@@ -7,6 +7,7 @@ from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
 from sqlalchemy import Table
+from typing_extensions import TypeVar
 
 from .binding import Bind, Binding
 from .column.aggregates import ColumnAggregates
@@ -30,6 +31,9 @@ from .orm.tables import Block, ColumnRecord, Payload, table_of
 from .schema import check_name, open_tables
 
 __all__ = ["Column", "ColumnVault"]
+
+# Of what a column gives: for annotations, as in `Mapped[Column[float]]`.
+Element = TypeVar("Element", default=Any)
 
 _TABLES = [table_of(ColumnRecord), table_of(Block), table_of(Payload)]
 
@@ -333,7 +337,7 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
         return self._handle(name, row[0], form)
 
 
-class Column(ColumnWriting, ColumnAggregates, ColumnArrow, ColumnCare, ColumnCaching, MutableSequence[Any]):
+class Column(ColumnWriting, ColumnAggregates, ColumnArrow, ColumnCare, ColumnCaching, MutableSequence[Element]):
     """One column: a list whose elements are packed in the database and never loaded as a whole.
 
     Made by :meth:`ColumnVault.create_column` and found by ``vault[name]``.

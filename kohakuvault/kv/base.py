@@ -24,7 +24,7 @@ from .statements import KVStatements, kv_statements
 from .streams import Streams
 from .write_cache import KVWriteCache
 
-__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase"]
+__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase", "writer"]
 
 # One in so many writes that expire also removes up to so many entries that have.
 SWEEP_EVERY, SWEEP_MOST = 64, 256
@@ -90,7 +90,7 @@ class KVBase(Container):
         cache = binding.caches.get(self._name)
         if cache is None:
             # Of two threads that are here at once, one's is taken.
-            cache = binding.caches.setdefault(self._name, KVWriteCache(_writer(self._sql)))
+            cache = binding.caches.setdefault(self._name, KVWriteCache(writer(self._sql)))
         assert isinstance(cache, KVWriteCache)
         return cache
 
@@ -145,7 +145,7 @@ class KVBase(Container):
         super().close()
 
 
-def _writer(sql: KVStatements) -> Callable[[DriverCursor, WriteBuffer], None]:
+def writer(sql: KVStatements) -> Callable[[DriverCursor, WriteBuffer], None]:
     """Return what writes the entries of a buffer."""
 
     def write(cursor: DriverCursor, waiting: WriteBuffer) -> None:
