@@ -171,9 +171,7 @@ class RowContainer(ABC, Generic[Handle, Made]):
             return open_.handle
         return self._new(state, session, type(instance), identity)
 
-    def _new(
-        self, state: InstanceState[Any], session: Session, class_: type, identity: tuple[Any, ...]
-    ) -> Handle:
+    def _new(self, state: InstanceState[Any], session: Session, class_: type, identity: tuple[Any, ...]) -> Handle:
         handle = self._open(self._of_class(class_), session, identity)
         self._handles[state] = _Open(session, identity, handle)
         return handle
