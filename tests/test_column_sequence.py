@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from sqlalchemy.orm import Session
 
 from column_model import DTYPES, VARIABLE, all_equal, elements, equal, has

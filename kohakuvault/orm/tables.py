@@ -91,6 +91,8 @@ class KVTable:
 class RowDictTable(KVTable):
     """Mixin: the dicts of many rows. ``owner_id``, which is added to it, says whose an entry is."""
 
+    # Before `owner_id`, which is before the others.
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, sort_order=-2)
     key: Mapped[Any] = mapped_column(Key(), nullable=False)
 
     @declared_attr
