@@ -46,7 +46,7 @@ class Person(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(50))
     settings: Mapped[list[Settings]] = relationship(back_populates="person", foreign_keys=Settings.owner)
-    faces: Mapped[list[Face]] = relationship(back_populates="person", passive_deletes=True)
+    faces: Mapped[list[Face]] = relationship(back_populates="person", passive_deletes="all")
     # The other direction: to an entry, by its key's row.
     theme_id: Mapped[int | None] = mapped_column(BigInteger(), ForeignKey("settings.id", use_alter=True))
     theme: Mapped[Settings | None] = relationship(foreign_keys=theme_id, post_update=True)
@@ -202,7 +202,10 @@ def test_other_ways_to_declare(engine):
     class Plain(KVTable):
         __tablename__ = "plain"
 
-    class Abstract(KVTable, Base):
+    class Own(DeclarativeBase):
+        pass
+
+    class Abstract(KVTable, Own):
         __abstract__ = True
 
         @property
@@ -211,9 +214,8 @@ def test_other_ways_to_declare(engine):
 
     class Concrete(Abstract):
         __tablename__ = "concrete"
-        __table_args__ = {"extend_existing": True}  # noqa: RUF012
 
-    for entity, metadata in ((Plain, mapping.metadata), (Concrete, Base.metadata)):
+    for entity, metadata in ((Plain, mapping.metadata), (Concrete, Own.metadata)):
         metadata.create_all(engine)
         with Session(engine) as session:
             KVault(session, entity)["a"] = 1
@@ -233,9 +235,7 @@ def test_what_is_no_mapped_class_of_the_kind_is_refused(engine):
         KVault(engine, Settings, pickle=True)
 
 
-def test_dicts_of_a_schema_of_its_own(postgresql_url):
-    from conftest import new_schema
-
+def test_dicts_of_a_schema_of_its_own(new_url):
     class Own(DeclarativeBase):
         pass
 
@@ -246,7 +246,7 @@ def test_dicts_of_a_schema_of_its_own(postgresql_url):
     class Here(KVTable, Own):
         __tablename__ = "settings"
 
-    engine = kohakuvault.create_engine(new_schema(postgresql_url))
+    engine = kohakuvault.create_engine(new_url("postgresql"))
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE SCHEMA apart_tables")
     try:

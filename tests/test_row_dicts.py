@@ -553,7 +553,7 @@ def test_a_composite_primary_key_is_refused_when_the_class_is_mapped():
             settings: Mapped[KVault] = vault_dict()
 
 
-def test_long_names_and_schemas(tmp_path, postgresql_url):
+def test_long_names_and_schemas(tmp_path, new_url):
     class Own(DeclarativeBase):
         pass
 
@@ -572,9 +572,7 @@ def test_long_names_and_schemas(tmp_path, postgresql_url):
         id: Mapped[int] = mapped_column(primary_key=True)
         settings: Mapped[KVault] = vault_dict()
 
-    from conftest import new_schema
-
-    server = kohakuvault.create_engine(new_schema(postgresql_url))
+    server = kohakuvault.create_engine(new_url("postgresql"))
     with server.begin() as connection:
         connection.execute(text("CREATE SCHEMA apart"))
     try:

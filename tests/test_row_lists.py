@@ -211,10 +211,8 @@ def test_lists_go_with_their_row_however_that_is_deleted(session):
     assert vault.check() == []
 
 
-def test_truncate_deletes_the_lists_too(postgresql_url):
-    from conftest import new_schema
-
-    engine = kohakuvault.create_engine(new_schema(postgresql_url))
+def test_truncate_deletes_the_lists_too(new_url):
+    engine = kohakuvault.create_engine(new_url("postgresql"))
     Base.metadata.create_all(engine)
     with Session(engine) as session:
         session.add_all([Doc(readings=range(25)), Doc()])
