@@ -146,8 +146,7 @@ class RowList(Column[Any]):
 
     def _made(self) -> None:
         """Make the column if there is none."""
-        self._settled  # noqa: B018 (seeks)
-        if self._id == _NONE:
+        if self._id == _NONE or self._epoch != self._vault.binding.epoch:
             with self._writing():
                 pass
 
