@@ -31,7 +31,7 @@ from .statements import Statement
 
 __all__ = ["RowList", "row_list"]
 
-# The id of no column.
+# The id of no column, which `ColumnBase` knows too.
 _NONE = 0
 
 
@@ -68,13 +68,6 @@ class RowList(Column[Any]):
         self._references = reference_statements(attribute.table, attribute.name, vault.binding.dialect)
 
     # -- which column it is ----------------------------------------------------------------------
-
-    @property
-    def _settled(self) -> Binding:
-        binding = super()._settled
-        if self._id == _NONE:
-            self._seek(binding)
-        return binding
 
     def _find_again(self, binding: Binding) -> None:
         self._id = _NONE
@@ -159,10 +152,10 @@ class RowList(Column[Any]):
         kind = AbsentBlocks if self._id == _NONE else RowBlocks
         return kind(cursor, self._sql, self._id, self._form)
 
-    def _waits(self, count: int, stream: bytes) -> bool:
-        if self._vault._writes.is_on:
-            self._made()
-        return super()._waits(count, stream)
+    @property
+    def _binding_to_wait(self) -> Binding:
+        self._made()
+        return self.binding
 
     @contextmanager
     def cache(self, cap_bytes: int = CAP_BYTES, flush_threshold: int | None = None) -> Iterator[Self]:
