@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,12 @@ class ColumnBase:
             binding = self.binding
         if vault._writes.waiting:
             binding.settle()
+        if not self._id:
+            self._seek(binding)
         return binding
+
+    def _seek(self, binding: Binding) -> None:
+        """Find out which column it is, where that is not known: see :class:`~kohakuvault.row_list.RowList`."""
 
     @property
     def _cached(self) -> ColumnReadCache | None:
@@ -114,6 +120,10 @@ class ColumnBase:
     def _piece(self) -> Statement:
         assert self._size is not None
         return self._sql.piece(self._size)
+
+    def _writing(self) -> AbstractContextManager[DriverCursor]:
+        """Return a context whose statements change the column together or, if an exception leaves it, not at all."""
+        return self._settled.writing()
 
     def _blocks(self, cursor: DriverCursor | Binding) -> Blocks:
         return Blocks(cursor, self._sql, self._id, self._form)

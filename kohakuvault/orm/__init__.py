@@ -1,39 +1,44 @@
-"""SQLAlchemy's side of KohakuVault: column types, the vault's mapped tables and search expressions."""
+"""SQLAlchemy's side of KohakuVault: column types, the vault's mapped tables, containers of rows, indexes and searches."""
 
 from . import tracked_attributes  # noqa: F401 (it listens)
 from .annotations import annotated_types, type_annotation_map
 from .distance import Distance
 from .match import match, rank, text_search
 from .nearest import nearest
-from .text_index import TextIndex
-from .types import Key, Packed, Vector
 from .postgresql_objects import required_objects
 from .reflection import reflected_type
+from .row_containers import RowDictTriggers, VaultList, vault_dict, vault_list
+from .tables import KVTable, TextTable, VectorTable
+from .text_index import TextIndex
 from .tracked import TrackedDict, TrackedList, TrackedSet
 from .types import Key, Packed, PackedArray, Tensor, Vector
 from .vector_index import VectorIndex
 
 __all__ = [
     "Distance",
+    "KVTable",
     "Key",
     "Packed",
-    "TextIndex",
-    "Vector",
-    "VectorIndex",
-    "match",
-    "nearest",
-    "rank",
-    "text_search",
     "PackedArray",
+    "RowDictTriggers",
     "Tensor",
+    "TextIndex",
+    "TextTable",
     "TrackedDict",
     "TrackedList",
     "TrackedSet",
+    "VaultList",
     "Vector",
     "VectorIndex",
+    "VectorTable",
     "annotated_types",
+    "match",
     "nearest",
+    "rank",
     "reflected_type",
     "required_objects",
+    "text_search",
     "type_annotation_map",
+    "vault_dict",
+    "vault_list",
 ]
