@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, Engine
 
 from . import _native, extension
 from .backends import BACKENDS, Backend
+from .driver_connection import driver_module, driver_of
 from .engine import PRAGMAS, create_engine, installed, require_exists
 from .lending import translated_errors
 
@@ -68,9 +69,9 @@ def doctor(bind: Engine | str | os.PathLike[str] | URL) -> Report:
 
 
 def _sqlite(engine: Engine) -> Report:
-    dbapi: Any = engine.dialect.dbapi
+    dbapi = driver_module(engine)
     with translated_errors(engine), engine.connect() as connection:
-        driver: Any = connection.connection.dbapi_connection
+        driver = driver_of(connection)
         rung = connection.info.get("kohakuvault.rung", "none")
         functions = extension.has_functions(driver)
         rows = {name: driver.execute(f"PRAGMA {name}").fetchone() for name in PRAGMAS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import sqlite3
 import time
 import weakref
 from collections.abc import Iterable, Mapping
@@ -19,11 +20,12 @@ from urllib.request import url2pathname
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from . import extension
 from .backends import check_backends, load_backends, opening_with, prepare_backends
+from .driver_connection import driver_connection, driver_module, driver_of, in_driver, is_waitable
 from .errors import CannotOpen, InvalidArgument, InvalidDatabase
 from .extension import Rung
 
@@ -169,20 +171,28 @@ def install(
         return engine
 
     settings = _settings(durability, pragmas, read_only)
-    rung = _extension_rung(extension, cast(ModuleType, engine.dialect.dbapi))
-    loaded = prepare_backends(backends, rung, cast(ModuleType, engine.dialect.dbapi))
+    rung = _extension_rung(extension, driver_module(engine))
+    loaded = prepare_backends(backends, rung, driver_module(engine))
     mark_tables(engine, rung != "create_function")
 
-    def connect(connection: Any, record: Any) -> None:
+    def set_up(connection: Any) -> Rung:
         _apply_pragmas(connection, settings)
+        reached = rung
         if rung != "auto_extension" or not _extension_loaded(connection):
-            record.info["kohakuvault.rung"] = _attach(connection, None if rung == "auto_extension" else rung)
-        else:
-            record.info["kohakuvault.rung"] = rung
+            reached = _attach(connection, None if rung == "auto_extension" else rung)
         if rung == "load_extension":
             load_backends(connection, loaded)
+        return reached
+
+    def connect(connection: Any, record: Any) -> None:
+        record.info["kohakuvault.rung"] = in_driver(connection, set_up)
 
     def open_with_functions(dialect: Any, record: Any, arguments: Any, keywords: Any) -> Any:
+        if dialect.is_async:
+            # aiosqlite opens it in a thread of its own: it is there that the functions are registered meanwhile, never
+            # across an await, behind which another coroutine may want to open one too.
+            keywords["factory"] = _with_functions(keywords.get("factory"), loaded)
+            return dialect.connect(*arguments, **keywords)
         with opening_with(loaded):
             return dialect.connect(*arguments, **keywords)
 
@@ -194,19 +204,33 @@ def install(
     if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
         # A database in memory lives in its connection, which therefore cannot be replaced.
         event.listen(engine, "checkout", lambda connection, record, _: _fit_old(connection, record, connect))
+    elif engine.dialect.is_async:
+        # Nothing can be closed here: see is_waitable().
+        event.listen(engine, "checkout", _replace_old)
     elif getattr(engine.pool, "checkedin", int)() or getattr(engine.pool, "checkedout", int)():
         engine.dispose()
     return engine
+
+
+def _with_functions(factory: Any, backends: list[str]) -> Any:
+    """Return a factory of ``sqlite3`` connections that makes them as ``factory`` does, with our functions and backends."""
+
+    def opened(*arguments: Any, **keywords: Any) -> Any:
+        keywords.pop("factory", None)
+        with opening_with(backends):
+            return (factory or sqlite3.Connection)(*arguments, **keywords)
+
+    return opened
 
 
 def add_backends(engine: Engine, names: Iterable[str]) -> None:
     """Give new connections of ``engine`` backends, and replace those that nobody has checked out."""
     has = installed[engine]
     missing = [name for name in names if name not in has.backends]
-    new = prepare_backends(missing, has.rung, cast(ModuleType, engine.dialect.dbapi))
+    new = prepare_backends(missing, has.rung, driver_module(engine))
     has.backends += new
     if new and not isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
-        engine.dispose()
+        engine.dispose(close=not engine.dialect.is_async or is_waitable())
 
 
 def mark_tables(engine: Engine, has_tables: bool) -> None:
@@ -391,8 +415,14 @@ def _set_journal_mode(cursor: Any, mode: str) -> None:
 
 def _fit_old(connection: Any, record: Any, fit: Any) -> None:
     """Set up a connection that was opened before :func:`install`, once it is not in a transaction."""
-    if "kohakuvault.rung" not in record.info and not connection.in_transaction:
+    if "kohakuvault.rung" not in record.info and not driver_connection(connection).in_transaction:
         fit(connection, record)
+
+
+def _replace_old(connection: Any, record: Any, proxy: Any) -> None:
+    """Have the pool replace a connection that was opened before :func:`install`."""
+    if "kohakuvault.rung" not in record.info:
+        raise DisconnectionError("opened before kohakuvault.install()")
 
 
 # -- transactions ----------------------------------------------------------------------------------
@@ -432,7 +462,7 @@ def _begin_before_write(
     if not is_write(statement):
         return
     try:
-        begin_immediate(connection.connection.dbapi_connection)
+        begin_immediate(driver_of(connection))
     except Exception as error:
         # As SQLAlchemy itself would raise it, had it run the statement.
         raise OperationalError("BEGIN IMMEDIATE", (), error) from error

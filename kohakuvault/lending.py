@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
+from .driver_connection import driver_connection, driver_of
 from .engine import installed
 from .errors import DatabaseBusy, DriverError, KohakuVaultError, SchemaMismatch, translate
 from .extension import attach, has_collect, has_functions, has_gather, has_rows
@@ -392,7 +393,7 @@ class DetachedLender:
     def _open(self) -> DriverCursor:
         with translated_errors(self._engine):
             proxied = self._engine.raw_connection()
-            connection: Any = proxied.dbapi_connection
+            connection = driver_connection(proxied.dbapi_connection)
             proxied.detach()
             _with_functions(connection, self._engine)
         # Autocommit: a single statement is its own transaction, and BEGIN is ours to write.
@@ -421,8 +422,8 @@ class SharedLender:
                 # Kept checked out: giving it back would roll back whatever runs on the shared connection.
                 with translated_errors(self._engine):
                     kept = self._kept.proxied = self._engine.raw_connection()
-                    _with_functions(kept.dbapi_connection, self._engine)
-            connection: Any = kept.dbapi_connection
+                    _with_functions(driver_connection(kept.dbapi_connection), self._engine)
+            connection = driver_connection(kept.dbapi_connection)
             return DriverCursor(connection, self._engine, owner=connection.in_transaction)
         except BaseException:
             self._turn.release()
@@ -471,7 +472,7 @@ class PoolLender:
     def take(self) -> DriverCursor:
         with translated_errors(self._engine):
             pooled = self._autocommit.connect()
-            return DriverCursor(pooled.connection.dbapi_connection, self._engine, owner=pooled)
+            return DriverCursor(driver_of(pooled), self._engine, owner=pooled)
 
     take_for_scan = take
 

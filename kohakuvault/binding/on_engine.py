@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import engine as engines
+from ..driver_connection import driver_of
 from ..errors import InvalidArgument
 from ..lending import DriverCursor, lender_for, translated_errors
 from ..scanning import Scan, pages, streamed
@@ -237,7 +238,7 @@ class EngineBinding(Binding):
         self.settle()
         with self._lender.turn(), self._connected() as connection:
             with translated_errors(self.engine):
-                driver: Any = connection.connection.dbapi_connection
+                driver = driver_of(connection)
                 if in_autocommit(driver):
                     connection.execution_options(isolation_level=self.dialect.default_isolation_level)
                 transaction = connection.begin()
