@@ -1,8 +1,8 @@
 """The driver's connection behind a SQLAlchemy Connection, with the plain DB-API also where the driver is for asyncio.
 
 Containers run statements on the driver's own cursor. Drivers for asyncio have coroutines there, which SQLAlchemy
-wraps so that code inside of ``run_sync()`` can wait for them. The wrappers here do the same with less of it: a statement
-and its rows are one trip to the thread of aiosqlite, where SQLAlchemy's own cursor makes four.
+wraps so that code inside of ``run_sync()`` can wait for them. The wrappers here do the same with fewer steps: a
+statement and its rows are one trip to the thread of aiosqlite, where SQLAlchemy's own cursor makes four.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class AiosqliteCursor:
         self._cursor: Any = None
         self._rows: deque[Any] = deque()
         self._ended = True
-        self.arraysize = _BATCH
+        self.arraysize = _AHEAD
         self.description: Any = None
         self.rowcount = -1
 
@@ -156,7 +156,7 @@ class AiosqliteCursor:
         self._rows.clear()
         self._ended = False
         self._rows.extend(self._connection.call(partial(self._execute, sql, parameters)))
-        self._ended = len(self._rows) < _AHEAD
+        self._ended = len(self._rows) < self.arraysize
         return self
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
@@ -165,7 +165,7 @@ class AiosqliteCursor:
             cursor = self._cursor = self._connection.raw.cursor()
         cursor.execute(sql, parameters)
         self.description = cursor.description
-        rows: list[Any] = cursor.fetchmany(_AHEAD) if cursor.description is not None else []
+        rows: list[Any] = cursor.fetchmany(self.arraysize) if cursor.description is not None else []
         self.rowcount = cursor.rowcount
         return rows
 
