@@ -69,18 +69,26 @@ async def _in_thread(function: Callable[[], Any], driver: Any) -> Any:
     """
     if driver._connection is None or not driver._running:
         raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
     # As SQLAlchemy's dialect does it: aiosqlite has no public way to run a function in its thread.
     driver._tx.put_nowait((future, function))
     try:
-        return await asyncio.shield(future)
+        return await future
     except asyncio.CancelledError:
-        while not future.done():
+        # The thread does one thing after the other.
+        ended: asyncio.Future[None] = loop.create_future()
+        driver._tx.put_nowait((ended, _nothing))
+        while not ended.done():
             try:
-                await asyncio.wait([future])
+                await asyncio.wait([ended])
             except asyncio.CancelledError:
                 continue
         raise
+
+
+def _nothing() -> None:
+    pass
 
 
 class AiosqliteConnection:
@@ -156,7 +164,7 @@ class AiosqliteCursor:
         self._rows.clear()
         self._ended = False
         self._rows.extend(self._connection.call(partial(self._execute, sql, parameters)))
-        self._ended = len(self._rows) < self.arraysize
+        self._ended = self.description is None or len(self._rows) < self._ahead
         return self
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
@@ -165,9 +173,14 @@ class AiosqliteCursor:
             cursor = self._cursor = self._connection.raw.cursor()
         cursor.execute(sql, parameters)
         self.description = cursor.description
-        rows: list[Any] = cursor.fetchmany(self.arraysize) if cursor.description is not None else []
+        rows: list[Any] = cursor.fetchmany(self._ahead) if cursor.description is not None and self._ahead else []
         self.rowcount = cursor.rowcount
         return rows
+
+    @property
+    def _ahead(self) -> int:
+        # The driver is a row ahead by itself: where rows are wanted one by one, that is all.
+        return self.arraysize if self.arraysize > 1 else 0
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> AiosqliteCursor:
         """Run a statement for each of ``rows``, which are taken here, not in the connection's thread."""
