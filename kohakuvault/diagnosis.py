@@ -16,6 +16,7 @@ from . import _native, extension
 from .backends import BACKENDS, Backend
 from .driver_connection import driver_module, driver_of
 from .engine import PRAGMAS, create_engine, installed, require_exists
+from .errors import InvalidArgument
 from .lending import translated_errors
 
 __all__ = ["Report", "doctor"]
@@ -60,6 +61,11 @@ def doctor(bind: Engine | str | os.PathLike[str] | URL) -> Report:
     """
     if isinstance(bind, Engine):
         return _sqlite(bind) if bind.dialect.name == "sqlite" else _server(bind)
+    if hasattr(bind, "sync_engine"):
+        raise InvalidArgument(
+            "doctor() is not for asyncio: within async with engine.connect() as connection, await connection.run_sync("
+            "lambda connection: doctor(connection.engine))"
+        )
     require_exists(bind)
     engine = create_engine(bind)
     try:

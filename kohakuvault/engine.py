@@ -209,7 +209,13 @@ def _fit(
         return reached
 
     def connect(connection: Any, record: Any) -> None:
-        record.info["kohakuvault.rung"] = in_driver(connection, set_up)
+        try:
+            record.info["kohakuvault.rung"] = in_driver(connection, set_up)
+        except BaseException:
+            # One of asyncio's has a thread, which would outlive it; and this may be a task that was cancelled.
+            if engine.dialect.is_async:
+                driver_connection(connection).close()
+            raise
 
     def open_with_functions(dialect: Any, record: Any, arguments: Any, keywords: Any) -> Any:
         if dialect.is_async:

@@ -14,12 +14,13 @@ from sqlalchemy.engine import Connection, Engine
 from ..binding.on_engine import EngineBinding
 from ..engine import busy_timeout
 from ..errors import InvalidArgument
-from ..lending import DriverCursor, Lender, is_single
+from ..lending import DriverCursor, Lender, is_single, translated_errors
 from ..scanning import Scan, pages
 from ..statements import Statement
 from .lending import async_lender_for
 from .tasks import Task, current_caller
 from .turns import Turns
+from .waiting import await_, uncancelled
 
 __all__ = ["AsyncEngineBinding", "Held", "paging"]
 
@@ -133,6 +134,13 @@ class AsyncEngineBinding(EngineBinding):
             "writes of tasks do not wait in memory: each is in the database when it has been awaited. Write many at "
             "once, by put_many(), extend() or inside of transaction()"
         )
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with translated_errors(self.engine):
+            connection: Connection = await_(uncancelled(self.engine.connect, Connection.close))
+        with connection:
+            yield connection
 
     def run(self, statement: Statement, *values: Any) -> int:
         with self._writers:

@@ -51,9 +51,9 @@ class AsyncColumn(Face[Column]):
             column = self._column = vault[self._name]
         return column
 
-    async def dtype(self) -> str:
+    def dtype(self) -> Coroutine[Any, Any, str]:
         """Return the dtype string."""
-        return await self._operate(lambda column: column.dtype)
+        return self._operate(lambda column: column.dtype)
 
     # Reading.
     __getitem__ = operation(Column.__getitem__)
@@ -90,9 +90,9 @@ class AsyncColumn(Face[Column]):
     sort = operation(Column.sort)
     clear = operation(Column.clear)
 
-    async def extend(self, values: Iterable[Any] | AsyncIterable[Any]) -> None:
+    def extend(self, values: Iterable[Any] | AsyncIterable[Any]) -> Coroutine[Any, Any, None]:
         """Append every one of ``values``: all of them, or none; see :meth:`Column.extend`."""
-        await self._operate(lambda column: column.extend(taken(values)))
+        return self._operate(lambda column: column.extend(taken(values)))
 
     # Care.
     check = operation(Column.check)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -58,24 +58,9 @@ class AsyncColumnVault(AsyncContainer[ColumnVault]):
     def __getitem__(self, name: str) -> AsyncColumn:
         return AsyncColumn(self, name)
 
-    async def create_column(
-        self,
-        name: str,
-        dtype: str,
-        *,
-        block_bytes: int | None = None,
-        compression: str | None = None,
-        checksum: bool = False,
-    ) -> AsyncColumn:
-        """Make a new, empty column; see :meth:`ColumnVault.create_column`."""
-        column = await self._operate(
-            lambda vault: vault.create_column(
-                name, dtype, block_bytes=block_bytes, compression=compression, checksum=checksum
-            )
-        )
-        return AsyncColumn(self, name, column)
+    # Not `async def`: an operation is part of the transaction that it is called in.
 
-    async def ensure(
+    def create_column(
         self,
         name: str,
         dtype: str,
@@ -83,12 +68,23 @@ class AsyncColumnVault(AsyncContainer[ColumnVault]):
         block_bytes: int | None = None,
         compression: str | None = None,
         checksum: bool = False,
-    ) -> AsyncColumn:
+    ) -> Coroutine[Any, Any, AsyncColumn]:
+        """Make a new, empty column; see :meth:`ColumnVault.create_column`."""
+        options: Any = {"block_bytes": block_bytes, "compression": compression, "checksum": checksum}
+        return self._operate(lambda vault: AsyncColumn(self, name, vault.create_column(name, dtype, **options)))
+
+    def ensure(
+        self,
+        name: str,
+        dtype: str,
+        *,
+        block_bytes: int | None = None,
+        compression: str | None = None,
+        checksum: bool = False,
+    ) -> Coroutine[Any, Any, AsyncColumn]:
         """Return the column of that name, made if it is missing; see :meth:`ColumnVault.ensure`."""
-        column = await self._operate(
-            lambda vault: vault.ensure(name, dtype, block_bytes=block_bytes, compression=compression, checksum=checksum)
-        )
-        return AsyncColumn(self, name, column)
+        options: Any = {"block_bytes": block_bytes, "compression": compression, "checksum": checksum}
+        return self._operate(lambda vault: AsyncColumn(self, name, vault.ensure(name, dtype, **options)))
 
     rename_column = operation(ColumnVault.rename_column)
     delete_column = operation(ColumnVault.delete_column)

@@ -24,6 +24,7 @@ from .binding import AsyncEngineBinding, Held
 from .engine import SharedEngine, shared_engine
 from .operations import Face, operation
 from .tasks import Task, acting_as, current_caller
+from .waiting import cancelled_once, ended
 
 __all__ = ["AsyncBind", "AsyncContainer"]
 
@@ -206,7 +207,7 @@ class AsyncContainer(Face[C_co]):
                 container = self._container
                 if container is None or self._loop is not None:
                     container = await self._opened()
-                return await greenlet_spawn(function, container)
+                return await self._spawned(function, container)
         assert caller is not None
         async with held.lock:
             if held.cursor is None:
@@ -214,7 +215,13 @@ class AsyncContainer(Face[C_co]):
                     "the transaction() in which this was called has ended: await it inside of the block"
                 )
             with acting_as(caller):
-                return await greenlet_spawn(function, await self._opened())
+                return await self._spawned(function, await self._opened())
+
+    async def _spawned(self, function: Callable[[C_co], R], container: Any) -> R:
+        assert self._sync_engine is not None
+        if self._sync_engine.dialect.name == "sqlite":
+            return await greenlet_spawn(function, container)
+        return await cancelled_once(lambda: function(container))
 
     # -- transactions ------------------------------------------------------------------------------
 
@@ -274,12 +281,7 @@ class AsyncContainer(Face[C_co]):
                     return await greenlet_spawn(leave, *error)
 
         ending = asyncio.ensure_future(end())
-        cancelled: asyncio.CancelledError | None = None
-        while not ending.done():
-            try:
-                await asyncio.wait([ending])
-            except asyncio.CancelledError as raised:
-                cancelled = raised
+        cancelled = await ended(ending)
         result = ending.result()
         if cancelled is not None:
             raise cancelled

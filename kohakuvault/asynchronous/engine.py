@@ -20,6 +20,10 @@ from ..errors import InvalidArgument
 __all__ = ["SharedEngine", "create_async_engine", "shared_engine"]
 
 
+# The extra that brings each package.
+_EXTRAS = {"aiosqlite": "async", "greenlet": "async", "psycopg": "postgres"}
+
+
 def create_async_engine(
     path_or_url: str | os.PathLike[str] | URL,
     *,
@@ -84,10 +88,10 @@ def _new_engine(url: URL, options: dict[str, Any]) -> AsyncEngine:
     except sqlalchemy.exc.InvalidRequestError as error:
         raise InvalidArgument(f"{error} Use sqlite+aiosqlite:// or postgresql+psycopg://") from error
     except ModuleNotFoundError as error:
-        extra = "postgres" if error.name == "psycopg" else "async"
+        extra = _EXTRAS.get(error.name or "")
+        hint = "" if extra is None else f": pip install 'kohakuvault[{extra}]'"
         raise InvalidArgument(
-            f"{error.name} is not installed, which {url.drivername} for asyncio needs: pip install "
-            f"'kohakuvault[{extra}]'"
+            f"{url.drivername} for asyncio needs {error.name}, which is not installed{hint}"
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ..kv.stream_source import Reader
 from ..kv.stream_target import Writer
-from .turns import await_
+from .waiting import await_
 
 __all__ = ["AsyncReader", "AsyncWriter", "as_reader", "as_writer"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -90,21 +90,23 @@ class AsyncKVault(AsyncContainer[KVault]):
     clear = operation(KVault.clear)
     copy = operation(KVault.copy)
 
-    async def put_many(
-        self, items: Iterable[tuple[Any, Any]] | AsyncIterable[tuple[Any, Any]], ttl: TimeToLive | None = None
-    ) -> None:
-        """Set every ``(key, value)``: all of them, or none; see :meth:`KVault.put_many`."""
-        await self._operate(lambda kv: kv.put_many(taken(items), ttl))
+    # Not `async def`: an operation is part of the transaction that it is called in.
 
-    async def update(
+    def put_many(
+        self, items: Iterable[tuple[Any, Any]] | AsyncIterable[tuple[Any, Any]], ttl: TimeToLive | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Set every ``(key, value)``: all of them, or none; see :meth:`KVault.put_many`."""
+        return self._operate(lambda kv: kv.put_many(taken(items), ttl))
+
+    def update(
         self,
         other: SupportsKeysAndGetItem[Any, Any] | Iterable[tuple[Any, Any]] | AsyncIterable[tuple[Any, Any]] = (),
         /,
         **keywords: Any,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Set every key of ``other`` and ``keywords``: all of them, or none; see :meth:`KVault.update`."""
         pairs: Any = taken(other) if isinstance(other, AsyncIterable) else other
-        await self._operate(lambda kv: kv.update(pairs, **keywords))
+        return self._operate(lambda kv: kv.update(pairs, **keywords))
 
     # In order.
     __aiter__ = scan(KVault.__iter__)
@@ -126,7 +128,7 @@ class AsyncKVault(AsyncContainer[KVault]):
         return self._iterate(lambda kv: kv.items(prefix, limit))
 
     # Files.
-    async def put_file(
+    def put_file(
         self,
         key: Any,
         reader: AsyncReader,
@@ -135,24 +137,24 @@ class AsyncKVault(AsyncContainer[KVault]):
         chunk_size: int | None = None,
         progress: Progress | None = None,
         ttl: TimeToLive | None = None,
-    ) -> int:
+    ) -> Coroutine[Any, Any, int]:
         """Set ``key`` to the bytes of a file, chunk by chunk; return how many there are.
 
         As :meth:`KVault.put_file`; ``reader`` may also have a coroutine ``read(size)``, or be an asynchronous iterator
         of bytes.
         """
-        return await self._operate(
+        return self._operate(
             lambda kv: kv.put_file(key, as_reader(reader), size=size, chunk_size=chunk_size, progress=progress, ttl=ttl)
         )
 
-    async def get_to_file(
+    def get_to_file(
         self, key: Any, writer: AsyncWriter, *, chunk_size: int | None = None, progress: Progress | None = None
-    ) -> int:
+    ) -> Coroutine[Any, Any, int]:
         """Write the value of ``key``, which must be ``bytes``, chunk by chunk; return how many bytes there are.
 
         As :meth:`KVault.get_to_file`; ``write`` of the writer may also be a coroutine.
         """
-        return await self._operate(
+        return self._operate(
             lambda kv: kv.get_to_file(key, as_writer(writer), chunk_size=chunk_size, progress=progress)
         )
 

@@ -10,8 +10,17 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from ..driver_connection import driver_connection, is_waitable
-from ..lending import DetachedLender, DriverCursor, Lender, PoolLender, SharedLender, is_single, with_functions
+from ..lending import (
+    DetachedLender,
+    DriverCursor,
+    Lender,
+    PoolLender,
+    SharedLender,
+    is_single,
+    with_functions,
+)
 from .turns import Turns
+from .waiting import await_, uncancelled
 
 __all__ = ["async_lender_for"]
 
@@ -19,7 +28,7 @@ __all__ = ["async_lender_for"]
 def async_lender_for(engine: Engine) -> Lender:
     """Return the lender that fits the database and pool of an ``AsyncEngine``'s ``sync_engine``."""
     if engine.dialect.name != "sqlite":
-        return PoolLender(engine)
+        return AsyncPoolLender(engine)
     if is_single(engine):
         return AsyncSharedLender(engine)
     return AsyncFileLender(engine)
@@ -40,7 +49,11 @@ class AsyncFileLender(DetachedLender):
     def take(self) -> DriverCursor:
         self._turns.acquire()
         try:
-            return self._free.pop() if self._free else self._open()
+            if self._free:
+                return self._free.pop()
+            # A connection that is half open when its task is cancelled would be lost with its thread.
+            cursor: DriverCursor = await_(uncancelled(self._open, lambda cursor: cursor.connection.close()))
+            return cursor
         except BaseException:
             self._turns.release()
             raise
@@ -94,3 +107,11 @@ class AsyncSharedLender(SharedLender):
 
     def abandon(self) -> None:
         self._turn = Turns(1)
+
+
+class AsyncPoolLender(PoolLender):
+    """Database servers: the engine's pool."""
+
+    def take(self) -> DriverCursor:
+        cursor: DriverCursor = await_(uncancelled(super().take, self.give))
+        return cursor

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from .binding import paging
-from .turns import await_
+from .waiting import await_
 
 __all__ = ["Face", "operation", "scan", "taken"]
 

@@ -6,17 +6,12 @@ import asyncio
 import weakref
 from collections import deque
 from types import TracebackType
-from typing import Any
-
-from sqlalchemy.util import concurrency
 
 from ..errors import DatabaseBusy
 from .tasks import Task, current_caller
+from .waiting import await_
 
-__all__ = ["Turns", "await_"]
-
-# Its name in SQLAlchemy 2.1, and before.
-await_: Any = getattr(concurrency, "await_", None) or concurrency.await_only
+__all__ = ["Turns"]
 
 
 class Turns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -118,9 +118,9 @@ class AsyncVectorKVault(AsyncContainer[VectorKVault]):
     rebuild_index = operation(VectorKVault.rebuild_index)
     recall = operation(VectorKVault.recall)
 
-    async def optimize(self, progress: Progress | bool | None = None) -> None:
+    def optimize(self, progress: Progress | bool | None = None) -> Coroutine[Any, Any, None]:
         """Make the index and the database compact; see :meth:`VectorKVault.optimize`."""
-        await self._operate(lambda vault: vault.optimize(progress))
+        return self._operate(lambda vault: vault.optimize(progress))
 
 
 def _made(options: dict[str, Any], source: Any) -> VectorKVault:
