@@ -253,22 +253,24 @@ class AsyncContainer(Face[C_co]):
         """Return a context of the container's own, entered and left in steps between which other tasks go on."""
         caller = current_caller()
         assert caller is not None
-        manager: AbstractContextManager[R] | None = None
+        leave: Callable[..., bool | None] | None = None
 
         def begin(container: Any) -> R:
-            nonlocal manager
+            nonlocal leave
             manager = enter(container)
-            return manager.__enter__()
+            given = manager.__enter__()
+            leave = manager.__exit__
+            return given
 
-        given = await self._operate(begin)
-        assert manager is not None
-        leave = manager.__exit__
         try:
+            # It may have been entered when this task is cancelled.
+            given = await self._operate(begin)
             yield given
         except BaseException as error:
-            if not await self._left(caller, leave, type(error), error, error.__traceback__):
+            if leave is None or not await self._left(caller, leave, type(error), error, error.__traceback__):
                 raise
         else:
+            assert leave is not None
             await self._left(caller, leave, None, None, None)
 
     async def _left(self, caller: Task, leave: Callable[..., R], *error: Any) -> R:
