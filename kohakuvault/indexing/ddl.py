@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 
+from ..driver_connection import driver_of
 from ..errors import InvalidArgument, SchemaMismatch
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
@@ -139,7 +140,7 @@ def _drop_own(connection: Connection, index: VectorIndex) -> None:
 
 def driver_cursor(connection: Connection) -> DriverCursor:
     """Return a cursor of the driver's, in the transaction of ``connection``."""
-    return DriverCursor(connection.connection.dbapi_connection, connection.engine, transaction=connection)
+    return DriverCursor(driver_of(connection), connection.engine, transaction=connection)
 
 
 def _write_meta(connection: Connection, index: VectorIndex) -> None:
