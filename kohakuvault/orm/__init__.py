@@ -1,4 +1,4 @@
-"""SQLAlchemy's side of KohakuVault: column types, the vault's mapped tables, containers of rows, indexes and searches."""
+"""SQLAlchemy's side: column types, mapped tables, containers of rows, indexes and search expressions."""
 
 from . import tracked_attributes  # noqa: F401 (it listens)
 from .annotations import annotated_types, type_annotation_map

@@ -1,4 +1,4 @@
-"""What PostgreSQL must have before a table with columns of our types is made: pgvector's extension, domains, functions."""
+"""What PostgreSQL must have before a table with our types is made: the extension vector, domains, functions."""
 
 from __future__ import annotations
 
