@@ -69,7 +69,7 @@ def import_file(
         ``"bytes"``: all stay ``bytes``.
     numbers
         What eight bytes are that may be an int or a float, which the old releases did not write down: ``"int"``,
-        ``"float"``, or ``"guess"``; see ``docs/migrations.md``.
+        ``"float"``, or ``"guess"``; see ``docs/import.md``.
     resume
         Leave out what is in the new database already, rather than raise: an import that was interrupted left tables
         and columns that are complete, or are not there.
