@@ -382,6 +382,15 @@ def pack_vector(value: _Vector, dimensions: int | None, elem: _Elem | str = "f32
         Not numbers.
     """
 
+def vector_from_text(text: str) -> bytes:
+    """Return the float32 numbers of PostgreSQL's text of a vector, little-endian.
+
+    Raises
+    ------
+    ValueError
+        if it is no such text.
+    """
+
 def vector_text(value: _Vector, dimensions: int | None, elem: _Elem | str = "f32") -> str:
     """A vector as PostgreSQL reads it, which gives the same elements: ``[1.0,0.5]``, of bits ``10``.
 

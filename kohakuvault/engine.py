@@ -28,6 +28,7 @@ from .backends import check_backends, load_backends, opening_with, prepare_backe
 from .driver_connection import driver_connection, driver_module, driver_of, in_driver, is_waitable
 from .errors import CannotOpen, InvalidArgument, InvalidDatabase
 from .extension import Rung
+from .postgresql_vectors import send_binary, sends_binary
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -170,8 +171,8 @@ def install(
     On SQLite every new connection gets :data:`PRAGMAS` and the SQL functions, and every transaction that
     writes begins with ``BEGIN IMMEDIATE`` at its first write, so that it waits for the lock instead of
     failing half-way. (Reads before that see each the newest commit, as on PostgreSQL.) The pool's connections
-    are replaced, each when nobody has it checked out. Other databases need nothing. Calling it twice is
-    harmless; with ``backends`` the second call adds those. An ``AsyncEngine`` is fitted in the same way.
+    are replaced, each when nobody has it checked out. On PostgreSQL, psycopg sends vectors in binary. Calling it twice
+    is harmless; with ``backends`` the second call adds those. An ``AsyncEngine`` is fitted in the same way.
     """
     sync_engine = getattr(engine, "sync_engine", engine)
     if not isinstance(sync_engine, Engine):
@@ -189,6 +190,8 @@ def _fit(
     backends: Iterable[str],
 ) -> None:
     if engine.dialect.name != "sqlite":
+        if not sends_binary(engine.dialect):
+            send_binary(engine)
         return
     if engine in installed:
         add_backends(engine, backends)

@@ -26,6 +26,12 @@ Entity = TypeVar("Entity")
 # Versions of the table formats that this release writes; see docs/format.md.
 VERSIONS = {"kv": 1, "dict": 1, "chunks": 1, "columns": 3, "vectors": 2, "text": 1}
 
+# From which version on `kohakuvault upgrade` brings tables up to date.
+UPGRADED = {"columns": 2}
+
+# What files of KohakuVault 0.8 to 1.1 that hold columns have.
+_OLD_COLUMNS = ("kvault_col_columns", "col_meta")
+
 # Bytes of the name of a column, which databases have an index on.
 _LONGEST_NAME = 1000
 
@@ -185,6 +191,11 @@ def _check_record(name: str, record: Any, kind: str, options: dict[str, Any]) ->
             f"table {name!r} has format version {record.version} and this release knows up to {VERSIONS[kind]}: "
             "install a newer kohakuvault"
         )
+    if record.version >= UPGRADED.get(kind, VERSIONS[kind]) and record.version < VERSIONS[kind]:
+        raise SchemaMismatch(
+            f"table {name!r} has format version {record.version} and this release writes {VERSIONS[kind]}: run "
+            "`kohakuvault upgrade` with the database's path or URL, which keeps what is in it"
+        )
     if record.version < VERSIONS[kind]:
         raise SchemaMismatch(
             f"table {name!r} has format version {record.version}, which only development versions wrote, and this "
@@ -247,6 +258,8 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _create(connection: Connection, tables: Sequence[Table], kind: str, options: dict[str, Any]) -> None:
+    if kind == "columns":
+        _refuse_old_columns(connection)
     # checkfirst: another process may have made some of them, and the user's own models others.
     _RECORDS.metadata.create_all(connection, tables=[_RECORDS], checkfirst=True)
     tables[0].metadata.create_all(connection, tables=list(tables), checkfirst=True)
@@ -254,6 +267,19 @@ def _create(connection: Connection, tables: Sequence[Table], kind: str, options:
     present = connection.scalar(select(_RECORDS.c.name).where(_RECORDS.c.name == name))
     if present is None:
         _insert_record(connection, name, kind, options)
+
+
+def _refuse_old_columns(connection: Connection) -> None:
+    """Raise for a file whose columns would not be seen, as if there were none."""
+    inspector = inspect(connection)
+    for name in _OLD_COLUMNS:
+        if inspector.has_table(name) and {"col_id", "dtype", "elem_size"} <= {
+            column["name"] for column in inspector.get_columns(name)
+        }:
+            raise SchemaMismatch(
+                f"this is a file of KohakuVault 0.8 to 1.1: its columns, in table {name!r}, are of another format. "
+                "Import it into a new file: kohakuvault import OLD NEW"
+            )
 
 
 def _insert_record(connection: Connection, name: str, kind: str, options: dict[str, Any]) -> None:

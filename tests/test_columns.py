@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 
 import pytest
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from kohakuvault import (
     ColumnVault,
     InvalidArgument,
     NotFound,
+    SchemaMismatch,
     UnsupportedType,
     create_engine,
 )
@@ -271,3 +273,20 @@ def test_vaults_and_columns_that_were_opened_by_path_can_be_pickled(tmp_path):
     assert copy.deepcopy(numbers) == numbers
     with pytest.raises(UnsupportedType, match="cannot be pickled"):
         pickle.dumps(ColumnVault(cv.engine))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "kvault_col_columns(col_id INTEGER PRIMARY KEY, name TEXT, dtype TEXT, elem_size INTEGER, length INTEGER)",
+        "col_meta(col_id INTEGER PRIMARY KEY, name TEXT, dtype TEXT, elem_size INTEGER, chunk_bytes INTEGER)",
+    ],
+)
+def test_a_file_of_an_old_release_is_not_taken_for_one_without_columns(tmp_path, table):
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE {table}")
+    with pytest.raises(SchemaMismatch, match="kohakuvault import OLD NEW"):
+        ColumnVault(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert len(connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()) == 1

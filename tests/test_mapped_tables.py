@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint, event, func, inspect, select
+from sqlalchemy import BigInteger, Engine, ForeignKey, String, UniqueConstraint, event, func, inspect, select
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -21,7 +21,7 @@ from sqlalchemy.orm import (
 import kohakuvault
 from kohakuvault import Column, ColumnVault, InvalidArgument, KVault, UnsupportedType, VectorKVault
 from kohakuvault.orm import vault_dict, vault_list
-from kohakuvault.orm.tables import ColumnRecord, KVTable, TableRecord, VectorTable
+from kohakuvault.orm.tables import ColumnRecord, KVTable, TableRecord, VectorTable, kv_class
 
 
 class Base(DeclarativeBase):
@@ -282,3 +282,21 @@ def test_statements_by_the_orm_are_cached(engine):
         session.execute(select(func.count()).select_from(Settings))
     assert "CACHING_DISABLED" not in kinds
     assert kinds[2:6] == ["CACHE_HIT"] * 4
+
+
+def test_keys_that_begin_with_a_text_or_bytes(engine: Engine) -> None:
+    table = kv_class("kv").__table__
+    kv = KVault(engine)
+    texts = ["user", "user:1", "User:2", "user:é", "user:\U0010ffff", "us%r:3", ""]
+    keys = [*texts, 7, b"user:4", b"user:\xff", b"\xff\xff", b"a"]
+    kv.update((key, None) for key in keys)
+    key = table.c.key
+
+    def found(prefix: str | bytes) -> set[object]:
+        with engine.connect() as connection:
+            return set(connection.scalars(select(key).where(key.startswith(prefix))))
+
+    for prefix in ("user:", "", "us%", "user:\U0010ffff", "nobody", b"user:", b"", b"\xff", b"user:\xff"):
+        assert found(prefix) == {each for each in keys if type(each) is type(prefix) and each.startswith(prefix)}
+    with pytest.raises(UnsupportedType, match="str or bytes, not int"):
+        key.startswith(7)

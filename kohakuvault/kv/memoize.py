@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from typing_extensions import Self
 
 from ..errors import InvalidArgument, KohakuVaultError, UnsupportedType
+from ..orm.types.key import prefix_bounds
 from ..packing import Cbor, Json, MsgPack, Pickle, pack
 from .expiry import TimeToLive, deadline
 from .function_names import name_of
-from .scan import prefix_bounds
 
 if TYPE_CHECKING:
     from ..kvault import KVault

@@ -9,8 +9,9 @@ from time import time
 from typing import Any, overload
 
 from ..errors import InvalidArgument, NotFound, UnsupportedType
+from ..orm.types.key import prefix_bounds
 from .entries import KVEntries
-from .scan import Form, Items, Keys, KVScan, Values, prefix_bounds
+from .scan import Form, Items, Keys, KVScan, Values
 from .statements import Order
 
 __all__ = ["KVOrder"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,7 @@ from .statements import KVStatements, Order
 if TYPE_CHECKING:
     from ..kvault import KVault
 
-__all__ = ["Form", "Items", "KVScan", "Keys", "Values", "prefix_bounds"]
+__all__ = ["Form", "Items", "KVScan", "Keys", "Values"]
 
 Form = Literal["keys", "values", "items"]
 
@@ -108,22 +107,6 @@ class KVScan:
         last = limit if token is None else token
         values = [value for value in (low, high, self.now, last) if value is not None]
         return statement, values
-
-
-def prefix_bounds(prefix: str | bytes) -> tuple[Any, Any]:
-    """Return the half-open range of the keys that begin with ``prefix``."""
-    if isinstance(prefix, bytes):
-        # The last byte that can be raised; behind nothing but ff there is no bound.
-        stem = prefix.rstrip(b"\xff")
-        return prefix, stem[:-1] + bytes([stem[-1] + 1]) if stem else None
-    if isinstance(prefix, str):
-        letters = prefix.rstrip(chr(sys.maxunicode))
-        if not letters:
-            return prefix, b""  # the smallest key that is not text
-        # Surrogates are no characters.
-        following = ord(letters[-1]) + 1
-        return prefix, letters[:-1] + chr(0xE000 if following == 0xD800 else following)
-    raise UnsupportedType(f"a prefix is str or bytes, not {type(prefix).__name__}")
 
 
 class Keys(KeysView[Any]):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy import ColumnElement, and_
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
 
 from ..._native import check_key
-from ...errors import CorruptValue, InvalidArgument
+from ...errors import CorruptValue, InvalidArgument, UnsupportedType
 from .declared import DeclaredType, blob_literal
 
-__all__ = ["Key"]
+__all__ = ["Key", "prefix_bounds"]
 
 # An entry of a PostgreSQL B-tree has at most a third of its 8 kB page, header included.
 _LONGEST = 2601
@@ -81,3 +84,32 @@ class Key(DeclaredType):
         if dialect.name == "sqlite":
             return None
         return lambda data: None if data is None else decode_key(data)
+
+    class Comparator(TypeDecorator.Comparator[Any]):
+        """Conditions on keys."""
+
+        def startswith(self, other: Any, escape: str | None = None, autoescape: bool = False) -> ColumnElement[bool]:
+            """Return whether a key is of the type of ``other``, ``str`` or ``bytes``, and begins with it.
+
+            A range of the index: no character has another meaning, as in LIKE, and case is told apart.
+            """
+            low, high = prefix_bounds(other)
+            return self.expr >= low if high is None else and_(self.expr >= low, self.expr < high)
+
+    comparator_factory = Comparator
+
+
+def prefix_bounds(prefix: str | bytes) -> tuple[Any, Any]:
+    """Return the half-open range of the keys that begin with ``prefix``."""
+    if isinstance(prefix, bytes):
+        # The last byte that can be raised; behind nothing but ff there is no bound.
+        stem = prefix.rstrip(b"\xff")
+        return prefix, stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+    if isinstance(prefix, str):
+        letters = prefix.rstrip(chr(sys.maxunicode))
+        if not letters:
+            return prefix, b""  # the smallest key that is not text
+        # Surrogates are no characters.
+        following = ord(letters[-1]) + 1
+        return prefix, letters[:-1] + chr(0xE000 if following == 0xD800 else following)
+    raise UnsupportedType(f"a prefix is str or bytes, not {type(prefix).__name__}")

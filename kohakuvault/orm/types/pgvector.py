@@ -2,7 +2,7 @@
 
 Int8 is ``halfvec`` as float16 is: an index of pgvector takes the dimensions from the column, and of a domain has none.
 
-Vectors travel in their text form, which needs no registration on the connection.
+Vectors travel in their text form, which needs no registration on the connection, or in that of ``postgresql_vectors``.
 """
 
 from __future__ import annotations

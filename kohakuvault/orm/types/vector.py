@@ -11,6 +11,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine
 
 from ...errors import CorruptValue, InvalidArgument, KohakuVaultError
+from ...postgresql_vectors import binary_vector, sends_binary
 from ..distance import Distance
 from .declared import NamedBlob, compiled_name
 from .pgvector import postgresql_type
@@ -79,8 +80,12 @@ class Vector(TypeDecorator[Any]):
         return element_of(self.elem).from_bytes(packed, self.dimensions)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        convert: Any = vector_bytes if dialect.name == "sqlite" else vector_as_text
         dimensions, elem = self.dimensions, self.elem
+        if sends_binary(dialect):
+            return lambda value: (
+                None if value is None else binary_vector(vector_bytes(value, dimensions, elem), dimensions, elem)
+            )
+        convert: Any = vector_bytes if dialect.name == "sqlite" else vector_as_text
         return lambda value: None if value is None else convert(value, dimensions, elem)
 
     def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:

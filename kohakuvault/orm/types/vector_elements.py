@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..._native import pack_vector, vector_text
+from ..._native import pack_vector, vector_from_text, vector_text
 from ...errors import CorruptValue, InvalidArgument, UnsupportedType
 
 __all__ = ["ELEMENTS", "Element", "element_of", "vector_as_text", "vector_bytes"]
@@ -107,7 +107,7 @@ def _unpack_bits(packed: bytes, dimensions: int | None) -> Array:
 
 
 def _numbers_from_text(text: str) -> Array:
-    return np.array(text[1:-1].split(","), dtype=np.float32)
+    return np.frombuffer(vector_from_text(text), "<f4")
 
 
 def _bits_from_text(text: str) -> Array:

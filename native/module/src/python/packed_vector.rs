@@ -251,6 +251,19 @@ pub(crate) fn vector_text(
     }
 }
 
+/// The float32 numbers of PostgreSQL's text of a vector, packed.
+#[pyfunction]
+pub(crate) fn vector_from_text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyBytes>> {
+    let numbers = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let numbers = numbers.ok_or_else(|| value_error("a vector's text begins with '[' and ends with ']'"))?;
+    let mut packed = Vec::with_capacity(numbers.len() / 2);
+    for number in numbers.split(',') {
+        let number: f32 = number.parse().map_err(|_| value_error(format!("{number:?} is no number")))?;
+        packed.extend_from_slice(&number.to_le_bytes());
+    }
+    Ok(PyBytes::new(py, &packed))
+}
+
 fn numbers_text<const BYTES: usize>(bytes: &[u8]) -> String
 where
     [u8; BYTES]: Cell,
