@@ -7,13 +7,19 @@ from abc import abstractmethod
 from typing import Any, TypeVar
 
 from sqlalchemy import Column, Table, event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.schema import SchemaItem
 from typing_extensions import Self
 
 from ..errors import InvalidArgument
+from .verbatim import Verbatim
 
-__all__ = ["Attachment", "attached_to", "check_attachment_name"]
+__all__ = ["RECREATED", "Attachment", "attached_to", "check_attachment_name", "is_temporary"]
+
+# In the ``memo`` of Alembic's implementation of a dialect: the tables that it is replacing by copies of them.
+RECREATED = "kohakuvault.recreated"
+
+_TEMPORARY = "_alembic_tmp_"
 
 _attached: weakref.WeakKeyDictionary[Table, list[Attachment]] = weakref.WeakKeyDictionary()
 
@@ -55,8 +61,16 @@ class Attachment(SchemaItem):
             self.copy()._set_parent_with_dispatch(table, is_copy=True)
 
     def _with_table(self, what: str) -> Any:
-        def run(table: Table, connection: Connection, **kw: Any) -> None:
-            getattr(self, what)(connection)
+        def run(table: Table, connection: Connection | None, _ddl_runner: Any = None, **kw: Any) -> None:
+            if is_temporary(table.name) or table.name in getattr(_ddl_runner, "memo", {}).get(RECREATED, ()):
+                # Of a table that Alembic replaces by a copy everything stays, but for its triggers: see
+                # orm/alembic/batch_triggers.py.
+                return
+            if connection is not None:
+                getattr(self, what)(connection)
+                return
+            for sql in getattr(self, f"{what}_statements")(_ddl_runner.dialect):
+                _ddl_runner.execute(Verbatim(sql))
 
         return run
 
@@ -76,11 +90,24 @@ class Attachment(SchemaItem):
     def drop(self, connection: Connection) -> None:
         """Drop it; the table stays as it is."""
 
+    @abstractmethod
+    def create_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that makes it for a table that exists, whatever is in that, without a database to look at."""
+
+    @abstractmethod
+    def drop_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that drops it."""
+
 
 def attached_to(table: Any, kind: type[Kind]) -> list[Kind]:
     """Return what of that kind belongs to a table; nothing of what is no :class:`~sqlalchemy.Table`."""
     found = _attached.get(table, []) if isinstance(table, Table) else []
     return [each for each in found if isinstance(each, kind)]
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a table is the copy that Alembic's batch mode makes of another, to put it in its place."""
+    return name.startswith(_TEMPORARY)
 
 
 def check_attachment_name(name: Any, what: str) -> str:
