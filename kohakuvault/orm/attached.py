@@ -14,12 +14,13 @@ from typing_extensions import Self
 from ..errors import InvalidArgument
 from .verbatim import Verbatim
 
-__all__ = ["RECREATED", "Attachment", "attached_to", "check_attachment_name", "is_temporary"]
+__all__ = ["RECREATED", "Attachment", "attached_to", "check_attachment_name", "is_temporary", "temporary_name"]
 
-# In the ``memo`` of Alembic's implementation of a dialect: the tables that it is replacing by copies of them.
+# In the ``memo`` of Alembic's implementation of a dialect: the copies that it puts in the place of tables, by name.
 RECREATED = "kohakuvault.recreated"
 
 _TEMPORARY = "_alembic_tmp_"
+_LONGEST_TEMPORARY = 50
 
 _attached: weakref.WeakKeyDictionary[Table, list[Attachment]] = weakref.WeakKeyDictionary()
 
@@ -62,7 +63,8 @@ class Attachment(SchemaItem):
 
     def _with_table(self, what: str) -> Any:
         def run(table: Table, connection: Connection | None, _ddl_runner: Any = None, **kw: Any) -> None:
-            if is_temporary(table.name) or table.name in getattr(_ddl_runner, "memo", {}).get(RECREATED, ()):
+            replaced = getattr(_ddl_runner, "memo", {}).get(RECREATED, ())
+            if is_temporary(table.name) or temporary_name(table.name) in replaced:
                 # Of a table that Alembic replaces by a copy everything stays, but for its triggers: see
                 # orm/alembic/batch_triggers.py.
                 return
@@ -108,6 +110,11 @@ def attached_to(table: Any, kind: type[Kind]) -> list[Kind]:
 def is_temporary(name: str) -> bool:
     """Whether a table is the copy that Alembic's batch mode makes of another, to put it in its place."""
     return name.startswith(_TEMPORARY)
+
+
+def temporary_name(name: str) -> str:
+    """Return the name of the copy that Alembic's batch mode makes of a table."""
+    return f"{_TEMPORARY}{name}"[:_LONGEST_TEMPORARY]
 
 
 def check_attachment_name(name: Any, what: str) -> str:

@@ -39,9 +39,14 @@ __all__ = [
     "TableRecord",
     "VaultBase",
     "VectorTable",
+    "kind_of",
     "kv_class",
+    "table_of",
     "vector_class",
 ]
+
+# In the ``info`` of the column ``value``: what the table holds, by its mixin.
+KIND = "kohakuvault.kind"
 
 # SQLite gives rowids, and with them its fast path, only to INTEGER PRIMARY KEY.
 # Names and values.
@@ -73,7 +78,7 @@ class KVTable:
     @declared_attr
     def value(cls) -> Mapped[Any]:
         """Declare the value, pickled where that is allowed."""
-        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: "kv"})
 
     @declared_attr
     def expires_at(cls) -> Mapped[float | None]:
@@ -108,7 +113,7 @@ class VectorTable:
     @declared_attr
     def value(cls) -> Mapped[Any]:
         """Declare the value, pickled where that is allowed."""
-        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: "vectors"})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -248,6 +253,13 @@ def _vector_class(
         for column in metadata
     }
     return _mapped(name, VectorTable, {**said, **extra})
+
+
+def kind_of(table: Table) -> str | None:
+    """Return what a table holds, if it is mapped by a mixin of ours or a copy of such."""
+    value = table.columns.get("value")
+    kind = None if value is None else value.info.get(KIND)
+    return kind if isinstance(kind, str) else None
 
 
 def table_of(entity: type[Any]) -> Table:

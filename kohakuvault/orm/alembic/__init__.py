@@ -1,0 +1,25 @@
+"""Alembic: operations for what is ours, autogenerate that knows it, and batch mode that keeps triggers.
+
+Importing this package registers the operations ``op.create_vector_index`` and so on, and comparisons in groups of their
+own; ``context.configure(…, **configure_args(…))`` does the rest.
+"""
+
+from . import batch_triggers, comparing, rendering
+from .configuring import configure_args
+from .prepare import PrepareVaultTypesOp
+from .repack import RepackColumnOp
+from .vault_table_ops import CreateVaultTableOp, DropVaultTableOp
+from .vector_index_ops import CreateVectorIndexOp, DropVectorIndexOp
+
+__all__ = [
+    "CreateVaultTableOp",
+    "CreateVectorIndexOp",
+    "DropVaultTableOp",
+    "DropVectorIndexOp",
+    "PrepareVaultTypesOp",
+    "RepackColumnOp",
+    "batch_triggers",
+    "comparing",
+    "configure_args",
+    "rendering",
+]
