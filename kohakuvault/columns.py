@@ -7,6 +7,7 @@ from collections.abc import Iterator, MutableSequence, Sequence
 from typing import Any
 
 from sqlalchemy import Table
+from typing_extensions import TypeVar
 
 from .binding import Bind, Binding
 from .column.aggregates import ColumnAggregates
@@ -30,6 +31,9 @@ from .orm.tables import Block, ColumnRecord, Payload, table_of
 from .schema import check_name, open_tables
 
 __all__ = ["Column", "ColumnVault"]
+
+# Of what a column gives: for annotations, as in `Mapped[Column[float]]`.
+Element = TypeVar("Element", default=Any)
 
 _TABLES = [table_of(ColumnRecord), table_of(Block), table_of(Payload)]
 
@@ -278,17 +282,21 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
     def __len__(self) -> int:
         return len(list(iter(self)))
 
+    def _every(self) -> Iterator[Column]:
+        yield from self._chosen(None)
+        binding, sql = self._settled, block_statements(self.binding.dialect)
+        for (column_id,) in binding.all(sql.nameless):
+            row = binding.one(sql.column_of_id, column_id)
+            if row is not None:
+                name = f"of a row, with the id {column_id}"
+                yield Column(self, name, *form_of(name, column_id, *row[1:]))
+
     def _found(self, name: str) -> tuple[int, Form]:
         """Return the id and form of a column."""
         found = self._find(name)
         if found is None:
             raise self._missing(name)
-        try:
-            if not 0 < found[0] < _IDS:
-                raise CorruptValue(f"the id {found[0]}")
-            return found[0], Form.read(*found[1:])
-        except CorruptValue as error:
-            raise CorruptValue(f"column {name!r} has {error}") from error
+        return form_of(name, *found)
 
     def _find(self, name: Any) -> Any:
         binding = self.binding
@@ -329,7 +337,7 @@ class ColumnVault(ColumnVaultRows, ColumnVaultArrow, ColumnVaultCare, ColumnVaul
         return self._handle(name, row[0], form)
 
 
-class Column(ColumnWriting, ColumnAggregates, ColumnArrow, ColumnCare, ColumnCaching, MutableSequence[Any]):
+class Column(ColumnWriting, ColumnAggregates, ColumnArrow, ColumnCare, ColumnCaching, MutableSequence[Element]):
     """One column: a list whose elements are packed in the database and never loaded as a whole.
 
     Made by :meth:`ColumnVault.create_column` and found by ``vault[name]``.
@@ -372,6 +380,16 @@ class Column(ColumnWriting, ColumnAggregates, ColumnArrow, ColumnCare, ColumnCac
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _found_again, (self._vault, self.name)
+
+
+def form_of(name: str, column_id: Any, *row: Any) -> tuple[int, Form]:
+    """Return the id and form of a column by what its row says; raise :class:`CorruptValue` if that is of none."""
+    try:
+        if type(column_id) is not int or not 0 < column_id < _IDS:
+            raise CorruptValue(f"the id {column_id}")
+        return column_id, Form.read(*row)
+    except CorruptValue as error:
+        raise CorruptValue(f"column {name!r} has {error}") from error
 
 
 def _reopen(address: str, options: dict[str, Any]) -> ColumnVault:

@@ -24,12 +24,21 @@ class RowStatements:
     ----------
     columns
         What to select of each row, behind its id.
+    where
+        Which rows; all by default.
     """
 
-    def __init__(self, table: Table, columns: Sequence[ColumnElement[Any]], dialect: Dialect) -> None:
+    def __init__(
+        self,
+        table: Table,
+        columns: Sequence[ColumnElement[Any]],
+        dialect: Dialect,
+        where: ColumnElement[bool] | None = None,
+    ) -> None:
         self._table = table
         self._columns = columns
         self._dialect = dialect
+        self._where = [] if where is None else [where]
         self._made: dict[tuple[bool, bool, bool], Statement] = {}
 
     def rows(self, *, after: bool = False, last: bool = False, limit: bool = False) -> Statement:
@@ -37,7 +46,7 @@ class RowStatements:
         which = (after, last, limit)
         if which not in self._made:
             key = self._table.c.id
-            rows = select(key, *self._columns).order_by(key)
+            rows = select(key, *self._columns).where(*self._where).order_by(key)
             if after:
                 rows = rows.where(key > bindparam("after", type_=key.type))
             if last:
@@ -50,7 +59,7 @@ class RowStatements:
 
     def largest(self) -> Statement:
         """Select the largest id."""
-        return Statement(select(func.max(self._table.c.id)), (), self._dialect)
+        return Statement(select(func.max(self._table.c.id)).where(*self._where), (), self._dialect)
 
 
 @dataclass

@@ -18,12 +18,12 @@ from .lending import translated_errors
 from .orm.tables import TableRecord, table_of
 from .orm.types import Key, Packed
 
-__all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_problem", "renew_record"]
+__all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_name", "record_problem", "renew_record"]
 
 Entity = TypeVar("Entity")
 
 # Versions of the table formats that this release writes; see docs/format.md.
-VERSIONS = {"kv": 1, "chunks": 1, "columns": 2, "vectors": 2}
+VERSIONS = {"kv": 1, "dict": 1, "chunks": 1, "columns": 3, "vectors": 2}
 
 # Bytes of the name of a column, which databases have an index on.
 _LONGEST_NAME = 1000
@@ -52,6 +52,11 @@ def check_name(name: Any, what: str) -> str:
             f"{name!r} cannot name a table: names of at most 63 bytes that do not begin with sqlite_ or vault_ are free"
         )
     return name
+
+
+def record_name(table: Table) -> str:
+    """Return the name by which ``vault_table`` knows a table: with its schema, if it says one."""
+    return table.fullname
 
 
 def entity_of(table: Any, mixin: type[Entity], make: Callable[[str], type[Entity]]) -> type[Entity]:
@@ -84,7 +89,7 @@ def open_tables(
         when a table is another kind's or a stranger's, was made with other options or by a newer release,
         or is missing and ``create`` is false.
     """
-    name = tables[0].name
+    name = record_name(tables[0])
     fact = (kind, name, repr(sorted(options.items())))
     if is_known(binding.engine, fact):
         return
@@ -119,12 +124,12 @@ def lock_schema(connection: Connection) -> None:
 
 def _check(connection: Connection, tables: Sequence[Table], kind: str, options: dict[str, Any]) -> bool:
     """Return whether the tables and their record exist; raise if they are not what they should be."""
-    name = tables[0].name
+    name = record_name(tables[0])
     inspector = inspect(connection)
     record = _readable_record(connection, name) if inspector.has_table(_RECORDS.name) else None
     if record is not None:
         _check_record(name, record, kind, options)
-    exist = [inspector.has_table(table.name) for table in tables]
+    exist = [inspector.has_table(table.name, schema=table.schema) for table in tables]
     if record is None and exist[0] and inspector.has_table(_RECORDS.name):
         _check_case(connection, name)
     for table, exists in zip(tables, exist, strict=True):
@@ -194,7 +199,7 @@ def _check_record(name: str, record: Any, kind: str, options: dict[str, Any]) ->
 
 
 def _check_columns(inspector: Inspector, table: Table, kind: str) -> None:
-    found = inspector.get_columns(table.name)
+    found = inspector.get_columns(table.name, schema=table.schema)
     names = {column["name"] for column in found}
     missing = [column.name for column in table.columns if column.name not in names]
     if missing:
@@ -213,13 +218,14 @@ def _check_columns(inspector: Inspector, table: Table, kind: str) -> None:
 
 def _wrong_columns(inspector: Inspector, found: Sequence[Any], table: Table) -> str | None:
     """Return why a stranger's table, which has the right columns, does not do."""
-    if table.name in inspector.get_view_names():
+    if table.name in inspector.get_view_names(schema=table.schema):
         return "is a view"
     columns = {column["name"]: column for column in found}
     uniques: list[list[str | None]] = [
-        index["column_names"] for index in inspector.get_indexes(table.name) if index["unique"]
+        index["column_names"] for index in inspector.get_indexes(table.name, schema=table.schema) if index["unique"]
     ]
-    uniques += [list(unique["column_names"]) for unique in inspector.get_unique_constraints(table.name)]
+    constraints = inspector.get_unique_constraints(table.name, schema=table.schema)
+    uniques += [list(constraint["column_names"]) for constraint in constraints]
     for column in table.columns:
         kind = columns[column.name]["type"]
         if isinstance(column.type, (Key, Packed)) and not isinstance(kind, (LargeBinary, BLOB, BYTEA, NullType)):
@@ -235,9 +241,10 @@ def _create(connection: Connection, tables: Sequence[Table], kind: str, options:
     # checkfirst: another process may have made some of them, and the user's own models others.
     _RECORDS.metadata.create_all(connection, tables=[_RECORDS], checkfirst=True)
     tables[0].metadata.create_all(connection, tables=list(tables), checkfirst=True)
-    present = connection.scalar(select(_RECORDS.c.name).where(_RECORDS.c.name == tables[0].name))
+    name = record_name(tables[0])
+    present = connection.scalar(select(_RECORDS.c.name).where(_RECORDS.c.name == name))
     if present is None:
-        _insert_record(connection, tables[0].name, kind, options)
+        _insert_record(connection, name, kind, options)
 
 
 def _insert_record(connection: Connection, name: str, kind: str, options: dict[str, Any]) -> None:

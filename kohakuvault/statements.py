@@ -55,6 +55,14 @@ class Statement:
         self.sql: str = compiled.string
         self.parameters = _binder(names, constants, makers, converters, compiled.positiontup)
 
+    def given(self, *last: Any) -> Statement:
+        """Return the same statement with the last of its values given: it takes those before them."""
+        whole = self.parameters
+        statement = Statement.__new__(Statement)
+        statement.sql = self.sql
+        statement.parameters = lambda values: whole((*values, *last))
+        return statement
+
 
 def _defaults(compiled: SQLCompiler) -> Iterator[tuple[str, Any]]:
     """Give the columns whose values Python makes where none is given, by the names of their bind parameters."""
@@ -108,7 +116,11 @@ def insert_or_ignore(table: Table, dialect: Dialect, conflict: str | None = None
 
 
 def upsert(
-    table: Table, dialect: Dialect, conflict: str, changes: Iterable[str], where: ColumnElement[bool] | None = None
+    table: Table,
+    dialect: Dialect,
+    conflict: Sequence[str],
+    changes: Iterable[str],
+    where: ColumnElement[bool] | None = None,
 ) -> Insert:
     """Return ``INSERT … ON CONFLICT (conflict) DO UPDATE`` that sets ``changes`` to the new row's values.
 
@@ -117,18 +129,23 @@ def upsert(
     return _update_on(_insert(table, dialect), conflict, changes, where)
 
 
-def upsert_from(table: Table, dialect: Dialect, rows: Select[Any], conflict: str, changes: Sequence[str]) -> Insert:
+def upsert_from(
+    table: Table, dialect: Dialect, rows: Select[Any], conflict: Sequence[str], changes: Sequence[str]
+) -> Insert:
     """Return ``INSERT … SELECT … ON CONFLICT (conflict) DO UPDATE``; ``rows`` selects ``conflict`` and ``changes``."""
     # Without WHERE, SQLite would take ON CONFLICT for the ON of a join.
-    insert = _insert(table, dialect).from_select([conflict, *changes], rows.where(true()))
+    insert = _insert(table, dialect).from_select([*conflict, *changes], rows.where(true()))
     return _update_on(insert, conflict, changes, None)
 
 
 def _update_on(
-    insert: sqlite.Insert | postgresql.Insert, conflict: str, changes: Iterable[str], where: ColumnElement[bool] | None
+    insert: sqlite.Insert | postgresql.Insert,
+    conflict: Sequence[str],
+    changes: Iterable[str],
+    where: ColumnElement[bool] | None,
 ) -> Insert:
     return insert.on_conflict_do_update(
-        index_elements=[conflict], set_={name: insert.excluded[name] for name in changes}, where=where
+        index_elements=list(conflict), set_={name: insert.excluded[name] for name in changes}, where=where
     )
 
 

@@ -55,6 +55,8 @@ class Binding(ABC):
     def __init__(self) -> None:
         # Shared by the containers of one table, by its name.
         self.caches: dict[str, Waits] = {}
+        # Those of single rows, of which there may be many: as long as a container has them.
+        self.row_caches: weakref.WeakValueDictionary[str, Waits] = weakref.WeakValueDictionary()
         self._watched: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     @property
@@ -118,7 +120,7 @@ class Binding(ABC):
     def settle(self) -> None:
         """Write what waits, if it may be part of what this thread does next."""
         if self.may_wait:
-            for cache in list(self.caches.values()):
+            for cache in [*self.caches.values(), *self.row_caches.values()]:
                 cache.flush(self)
 
     @abstractmethod

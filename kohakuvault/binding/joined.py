@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
@@ -17,6 +17,9 @@ from ..lending import DriverCursor, translated_errors
 from ..scanning import Scan, pages
 from ..statements import Statement
 from .base import Binding, Waits, begun, in_autocommit, refuse_write, require_one_state, savepoint
+
+if TYPE_CHECKING:
+    from ..columns import ColumnVault
 
 __all__ = ["JoinedBinding"]
 
@@ -35,6 +38,8 @@ class JoinedBinding(Binding):
         self._only_reads = False
         self._writes = False
         self._flushes_before_commit = False
+        # That of the lists of rows, once there is one.
+        self.column_vault: ColumnVault | None = None
         # The listeners keep them, so that what waits goes with the connection.
         self._waiting: weakref.WeakKeyDictionary[Connection, set[Waits]] = weakref.WeakKeyDictionary()
         self.engine = self._connection().engine
@@ -165,7 +170,10 @@ class JoinedBinding(Binding):
     def transaction(self) -> Iterator[Connection]:
         # Without a transaction around it, SQLite would commit when the savepoint is released.
         self._for_writing()
-        with self.source.begin_nested():
+        connection = self._connection()
+        # Within a flush a Session begins nothing.
+        source = connection if getattr(self.source, "_flushing", False) else self.source
+        with source.begin_nested():
             yield self._connection()
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,10 @@ class ColumnBase:
     def _piece(self) -> Statement:
         assert self._size is not None
         return self._sql.piece(self._size)
+
+    def _writing(self) -> AbstractContextManager[DriverCursor]:
+        """Return a context whose statements change the column together or, if it is left by an exception, not at all."""
+        return self._settled.writing()
 
     def _blocks(self, cursor: DriverCursor | Binding) -> Blocks:
         return Blocks(cursor, self._sql, self._id, self._form)

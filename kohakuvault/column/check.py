@@ -24,7 +24,8 @@ class ColumnState:
     """What a column's row says, but its tail; any of it may be damaged."""
 
     id: int
-    name: str
+    # None for the list of a row.
+    name: str | None
     dtype: Any
     block_bytes: Any
     compression: Any

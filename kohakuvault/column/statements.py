@@ -58,11 +58,18 @@ class BlockStatements:
 
     @cached_property
     def columns(self) -> Statement:
-        return self._statement(select(_columns.c.name, _columns.c.dtype, _columns.c.length).order_by(_columns.c.id))
+        c = _columns.c
+        named = select(c.name, c.dtype, c.length).where(c.name.is_not(None))
+        return self._statement(named.order_by(c.id))
 
     @cached_property
     def names(self) -> Statement:
-        return self._statement(select(_columns.c.name).order_by(_columns.c.id))
+        return self._statement(select(_columns.c.name).where(_columns.c.name.is_not(None)).order_by(_columns.c.id))
+
+    @cached_property
+    def nameless(self) -> Statement:
+        """Select the ids of the lists that rows own."""
+        return self._statement(select(_columns.c.id).where(_columns.c.name.is_(None)).order_by(_columns.c.id))
 
     @cached_property
     def column(self) -> Statement:

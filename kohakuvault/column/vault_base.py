@@ -29,6 +29,10 @@ class ColumnVaultBase(Container, Mapping[str, "Column"]):
             raise UnsupportedType(f"names is a list of names; for one column give [{names!r}]")
         return [self[name] for name in (self if names is None else names)]
 
+    @abstractmethod
+    def _every(self) -> Iterator[Column]:
+        """Give all columns, those too that are lists of rows and have no name."""
+
     @contextmanager
     def _one_state(self) -> Iterator[None]:
         """Have what this thread reads be of one state, unless a transaction is open whose matter that is."""

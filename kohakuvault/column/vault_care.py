@@ -23,7 +23,7 @@ class ColumnVaultCare(ColumnVaultBase):
         blocks follow each other without gaps and have, with the tail, as many elements as the column; that summaries
         are of their elements; that every payload has its block and every block its payload; that the indexes, the
         trigger and the record in ``vault_table`` are there and sound. Each column is checked as it is at one moment.
-        Damage in one does not stop the check of others.
+        Damage in one does not stop the check of others. The lists of rows are checked too; a problem of one has its id.
 
         Parameters
         ----------
@@ -39,6 +39,8 @@ class ColumnVaultCare(ColumnVaultBase):
 
     def stats(self) -> dict[str, Any]:
         """Return figures: ``database``, ``table``, how many ``columns`` and ``elements`` there are, and sizes in bytes.
+
+        The lists of rows count too.
 
         SQLite: ``database_bytes``, of the file; ``wal_bytes``, of the file ``-wal`` beside it; ``free_bytes``, of
         pages in the file that are free. PostgreSQL: ``database_bytes``; ``table_bytes``, of the tables of columns
@@ -59,7 +61,7 @@ class ColumnVaultCare(ColumnVaultBase):
     def storage_info(self) -> dict[str, int]:
         """Return the sums of :meth:`Column.storage_info` over all columns, of one state, and how many ``columns``."""
         with self._one_state():
-            infos = [column.storage_info() for column in self._chosen(None)]
+            infos = [column.storage_info() for column in self._every()]
         summed = ("elements", "blocks", "packed_bytes", "payload_bytes", "tail_bytes", "stored_bytes")
         return {"columns": len(infos), **{name: sum(info[name] for info in infos) for name in summed}}
 
@@ -75,6 +77,6 @@ class ColumnVaultCare(ColumnVaultBase):
         """
         binding = self._settled
         maintenance_of(binding).require_apart("vacuum()")
-        for column in self._chosen(None):
+        for column in self._every():
             column._compact()
         self.optimize()

@@ -88,11 +88,11 @@ class ColumnsCheck(TableCheck):
             except KohakuVaultError as error:
                 whats.append(str(error))
         for what in whats:
-            self._found_in(state.name, what)
+            self._found_in(state, what)
         if check.summary_problem is not None:
             if self._fix:
                 self._repair(state, [block_id for _, block_id in check.wrong_summaries])
-            self._found_in(state.name, check.summary_problem, fixed=self._fix)
+            self._found_in(state, check.summary_problem, fixed=self._fix)
 
     def _repair(self, state: ColumnState, ids: Sequence[int]) -> None:
         with self._binding.writing() as cursor:
@@ -100,8 +100,9 @@ class ColumnsCheck(TableCheck):
             care.lock()
             care.summarize(ids)
 
-    def _found_in(self, name: str, what: str, *, fixed: bool = False) -> None:
-        self.problems.append(Problem(what, name, fixed, "column"))
+    def _found_in(self, state: ColumnState, what: str, *, fixed: bool = False) -> None:
+        where = state.id if state.name is None else state.name
+        self.problems.append(Problem(what, where, fixed, "column"))
 
     def _check_misplaced(self) -> None:
         for block_id, column_id in self._binding.all(self._sql.misplaced):

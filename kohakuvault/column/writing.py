@@ -97,13 +97,13 @@ class ColumnWriting(ColumnSearch):
         return self._settled.run(self._sql.append, count, stream, self._id, room) > 0
 
     def _append(self, collected: Any) -> None:
-        with self._settled.writing() as cursor:
+        with self._writing() as cursor:
             blocks = self._blocks(cursor)
             blocks.append(blocks.lock(), collected)
 
     def _extend_by_arrow(self, values: Any) -> None:
         runs = arrow_runs(self._elements, values)
-        with self._settled.writing() as cursor:
+        with self._writing() as cursor:
             blocks = self._blocks(cursor)
             head = blocks.lock()
             for run in runs:
@@ -298,6 +298,6 @@ class ColumnWriting(ColumnSearch):
 
     def _change(self, change: Callable[[Blocks, Head], Any]) -> Any:
         """Run ``change`` in a transaction in which no one else changes the column."""
-        with self._settled.writing() as cursor:
+        with self._writing() as cursor:
             blocks = self._blocks(cursor)
             return change(blocks, blocks.lock())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from time import time
 from typing import Any
@@ -24,7 +24,7 @@ from .statements import KVStatements, kv_statements
 from .streams import Streams
 from .write_cache import KVWriteCache
 
-__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase"]
+__all__ = ["SWEEP_EVERY", "SWEEP_MOST", "KVBase", "writer"]
 
 # One in so many writes that expire also removes up to so many entries that have.
 SWEEP_EVERY, SWEEP_MOST = 64, 256
@@ -51,12 +51,12 @@ class KVBase(Container):
         self._create = create and not read_only
         super().__init__(bind, read_only=read_only)
         binding = self.binding
-        self._sql = kv_statements(table_of(self.entity), binding.dialect)
+        self._sql = self._statements(binding)
         self._value_of = self._sql.unpack
         self._takes_any = True
         self._allows_pickle = self._sql.pickle
         self._expiring = count()
-        self._writes = _write_cache(binding, self._sql, table_of(self.entity).name)
+        self._writes = self._write_cache(binding)
         if pickle and not self._sql.pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         self._open(binding)
@@ -75,7 +75,24 @@ class KVBase(Container):
         return _reopen, (type(self), self._address(), self._table, options)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {table_of(self.entity).name!r} {self._where()}>"
+        return f"<{type(self).__name__} {self._name!r} {self._where()}>"
+
+    @property
+    def _name(self) -> str:
+        """What the vault is called: among all with its bind it names one."""
+        return table_of(self.entity).name
+
+    def _statements(self, binding: Binding) -> KVStatements:
+        return kv_statements(table_of(self.entity), binding.dialect)
+
+    def _write_cache(self, binding: Binding) -> KVWriteCache:
+        """Return what writes wait in, that of all vaults with this name."""
+        cache = binding.caches.get(self._name)
+        if cache is None:
+            # Of two threads that are here at once, one's is taken.
+            cache = binding.caches.setdefault(self._name, KVWriteCache(writer(self._sql)))
+        assert isinstance(cache, KVWriteCache)
+        return cache
 
     def _tables(self) -> Sequence[Table]:
         return [table_of(self.entity)]
@@ -128,17 +145,14 @@ class KVBase(Container):
         super().close()
 
 
-def _write_cache(binding: Binding, sql: KVStatements, name: str) -> KVWriteCache:
+def writer(sql: KVStatements) -> Callable[[DriverCursor, WriteBuffer], None]:
+    """Return what writes the entries of a buffer."""
+
     def write(cursor: DriverCursor, waiting: WriteBuffer) -> None:
         if put_waiting(cursor, sql, waiting):
             cursor.run(sql.delete_expired, time(), SWEEP_MOST)
 
-    cache = binding.caches.get(name)
-    if cache is None:
-        # Of two threads that are here at once, one's is taken.
-        cache = binding.caches.setdefault(name, KVWriteCache(write))
-    assert isinstance(cache, KVWriteCache)
-    return cache
+    return write
 
 
 def _reopen(vault: type[KVBase], address: str, table: Any, options: dict[str, Any]) -> KVBase:

@@ -36,9 +36,11 @@ class KVCare(KVEntries):
         >>> KVault(":memory:").check()
         []
         """
-        return KVCheck(
-            self._settled, table_of(self.entity), self._sql, self._streams, self.remove_expired, fix=fix
-        ).run()
+        return self._check(fix=fix).run()
+
+    def _check(self, **options: Any) -> KVCheck:
+        table = table_of(self.entity)
+        return KVCheck(self._settled, table, self._sql, self._streams, self.remove_expired, **options)
 
     def stats(self) -> dict[str, Any]:
         """Return figures: ``database``, ``table``, ``entries``, ``expired`` (and not yet removed) and sizes.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import ColumnElement, Table
 
 from ..binding import Binding
 from ..errors import CorruptValue, KohakuVaultError
 from ..row_scan import RowScan, RowStatements
+from ..schema import record_name
 from ..table_check import TableCheck, is_refused_pickle
 from .statements import KVStatements
 from .streams import Streams
@@ -28,6 +29,10 @@ class KVCheck(TableCheck):
         Called in the end if ``fix``.
     fix
         Repair what can be.
+    kind
+        Of the table, as its record says.
+    where
+        Which rows to look at; all by default.
     """
 
     def __init__(
@@ -39,8 +44,12 @@ class KVCheck(TableCheck):
         remove_expired: Callable[[], object],
         *,
         fix: bool,
+        kind: str = "kv",
+        where: ColumnElement[bool] | None = None,
     ) -> None:
         super().__init__(binding, fix=fix)
+        self._kind = kind
+        self._where = where
         self._table = table
         self._sql = sql
         self._streams = streams
@@ -51,7 +60,7 @@ class KVCheck(TableCheck):
         return (self._record, self._indexes, self._damage, self._rows, self._chunks, self._expired)
 
     def _record(self) -> None:
-        self._check_record(self._table.name, "kv")
+        self._check_record(record_name(self._table), self._kind)
 
     def _indexes(self) -> None:
         self._check_indexes(self._table)
@@ -76,7 +85,7 @@ class KVCheck(TableCheck):
             database.storage_class(columns.value),
             database.readable(columns.value),
         )
-        return RowStatements(self._table, selected, self._binding.dialect)
+        return RowStatements(self._table, selected, self._binding.dialect, self._where)
 
     def _row(
         self,

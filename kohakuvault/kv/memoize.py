@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from typing_extensions import Self
 
 from ..errors import InvalidArgument, KohakuVaultError, UnsupportedType
-from ..orm.tables import table_of
 from ..packing import Cbor, Json, MsgPack, Pickle, pack
 from .expiry import TimeToLive, deadline
 from .function_names import name_of
@@ -381,7 +380,7 @@ class _Memo:
 
     def _entry(self, key: bytes) -> tuple[object, str, bytes]:
         # Of the vault, not of this memo: a function may be decorated twice.
-        return self.kv.binding, table_of(self.kv.entity).name, key
+        return self.kv.binding, self.kv._name, key
 
     def _patience(self) -> float | None:
         """Return how long to wait for a caller in this process.

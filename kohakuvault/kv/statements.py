@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy import (
     BindParameter,
+    Column,
     ColumnElement,
     Float,
     Integer,
@@ -37,7 +38,7 @@ from ..orm.types import Key, Packed
 from ..packing import pack, unpack
 from ..statements import Statement, upsert, upsert_from
 
-__all__ = ["KVStatements", "Order", "kv_statements"]
+__all__ = ["KVStatements", "Order", "kv_statements", "owned_statements"]
 
 Order = Literal["id", "key"]
 
@@ -80,11 +81,16 @@ class KVStatements:
         Whether the statements on ``kv_rows`` suit the table's types, where a connection has that function.
     packs_plainly
         Whether ``stored_key`` only checks the key, and ``pack`` is that of :mod:`kohakuvault.packing` with ``pickle``.
+
+    Of a table with the dicts of many owners (``is_owned``) every statement is about one of them, and takes that owner
+    as the last of its values; see :class:`OwnedStatements`.
     """
 
-    def __init__(self, table: Table, dialect: Dialect) -> None:
+    def __init__(self, table: Table, dialect: Dialect, *, is_owned: bool = False) -> None:
         self._table = table
         self._dialect = dialect
+        self._owner: Column[Any] | None = table.c.owner_id if is_owned else None
+        self._identity = ["owner_id", "key"] if is_owned else ["key"]
         decode = table.c.key.type.dialect_impl(dialect).result_processor(dialect, None)
         # Types of the user's own have keys of their own.
         self.key: Callable[[Any], Any] = decode or (_checked_key if type(table.c.key.type) is Key else lambda key: key)
@@ -103,7 +109,20 @@ class KVStatements:
         self._variants: dict[tuple[Any, ...], Statement] = {}
 
     def _statement(self, element: Any, *names: str) -> Statement:
-        return Statement(element, names, self._dialect)
+        return Statement(element, names if self._owner is None else (*names, "of_owner"), self._dialect)
+
+    def _insertion(self, element: Any, *names: str) -> Statement:
+        """Return a statement that inserts its values, of the columns ``names``."""
+        return Statement(element, names if self._owner is None else (*names, "owner_id"), self._dialect)
+
+    def _owned(self, statement: Any) -> Any:
+        """Return ``statement`` of the owner's entries only, if there are others."""
+        return statement if self._owner is None else statement.where(self._owner == self._of_owner)
+
+    @cached_property
+    def _of_owner(self) -> BindParameter[Any]:
+        assert self._owner is not None
+        return bindparam("of_owner", type_=self._owner.type)
 
     def _bind(self, name: str) -> BindParameter[Any]:
         return bindparam(name, type_=self._table.c.key.type)
@@ -128,66 +147,73 @@ class KVStatements:
     @cached_property
     def get(self) -> Statement:
         """Select value and expires_at of a key."""
-        return self._statement(select(self._table.c.value, self._table.c.expires_at).where(self._this), "of_key")
+        found = select(self._table.c.value, self._table.c.expires_at).where(self._this)
+        return self._statement(self._owned(found), "of_key")
 
     @cached_property
     def get_for_update(self) -> Statement:
         """As ``get``, with a row lock on PostgreSQL; on SQLite the transaction has the write lock already."""
         columns = (self._table.c.value, self._table.c.expires_at)
-        return self._statement(select(*columns).where(self._this).with_for_update(), "of_key")
+        return self._statement(self._owned(select(*columns).where(self._this).with_for_update()), "of_key")
 
     @cached_property
     def exists(self) -> Statement:
         """Select id and expires_at of a key."""
-        return self._statement(select(self._table.c.id, self._table.c.expires_at).where(self._this), "of_key")
+        found = select(self._table.c.id, self._table.c.expires_at).where(self._this)
+        return self._statement(self._owned(found), "of_key")
 
     @cached_property
     def put(self) -> Statement:
-        put = upsert(self._table, self._dialect, "key", ["value", "expires_at"])
-        return self._statement(put, "key", "value")
+        put = upsert(self._table, self._dialect, self._identity, ["value", "expires_at"])
+        return self._insertion(put, "key", "value")
 
     @cached_property
     def put_until(self) -> Statement:
         """As ``put``, with expires_at."""
-        put = upsert(self._table, self._dialect, "key", ["value", "expires_at"])
-        return self._statement(put, "key", "value", "expires_at")
+        put = upsert(self._table, self._dialect, self._identity, ["value", "expires_at"])
+        return self._insertion(put, "key", "value", "expires_at")
 
     @cached_property
     def put_stored(self) -> Statement:
         """As ``put_until``, with key and value as ``stored_key`` and ``pack`` give them."""
-        new = {name: bindparam(f"stored_{name}", type_=_AsItIs()) for name in ("key", "value", "expires_at")}
-        put = upsert(self._table, self._dialect, "key", ["value", "expires_at"]).values(new)
+        new: dict[str, Any] = {
+            name: bindparam(f"stored_{name}", type_=_AsItIs()) for name in ("key", "value", "expires_at")
+        }
+        if self._owner is not None:
+            new["owner_id"] = self._of_owner
+        put = upsert(self._table, self._dialect, self._identity, ["value", "expires_at"]).values(new)
         return self._statement(put, "stored_key", "stored_value", "stored_expires_at")
 
     @cached_property
     def add(self) -> Statement:
         """Insert an entry unless there is one that has not expired."""
         expired = self._table.c.expires_at <= self._now
-        add = upsert(self._table, self._dialect, "key", ["value", "expires_at"], where=expired)
-        return self._statement(add, "key", "value", "expires_at", "now")
+        add = upsert(self._table, self._dialect, self._identity, ["value", "expires_at"], where=expired)
+        return self._insertion(add, "key", "value", "expires_at", "now")
 
     @cached_property
     def set(self) -> Statement:
         """Change the value of an entry, and not when it expires."""
         new = bindparam("new", type_=self._table.c.value.type)
-        return self._statement(update(self._table).where(self._this).values(value=new), "new", "of_key")
+        changed = update(self._table).where(self._this).values(value=new)
+        return self._statement(self._owned(changed), "new", "of_key")
 
     @cached_property
     def replace(self) -> Statement:
         table = self._table
         old, new = (bindparam(name, type_=table.c.value.type) for name in ("old", "new"))
         changed = update(table).where(self._this, table.c.value == old, self._live).values(value=new)
-        return self._statement(changed, "new", "of_key", "old", "now")
+        return self._statement(self._owned(changed), "new", "of_key", "old", "now")
 
     @cached_property
     def touch(self) -> Statement:
         until = bindparam("until", type_=Float())
         touched = update(self._table).where(self._this, self._live).values(expires_at=until)
-        return self._statement(touched, "until", "of_key", "now")
+        return self._statement(self._owned(touched), "until", "of_key", "now")
 
     @cached_property
     def delete(self) -> Statement:
-        return self._statement(delete(self._table).where(self._this, self._live), "of_key", "now")
+        return self._statement(self._owned(delete(self._table).where(self._this, self._live)), "of_key", "now")
 
     def end(self, *, last: bool) -> Statement:
         """Select key and value of the entry that was inserted last or first, locked."""
@@ -196,7 +222,7 @@ class KVStatements:
             table = self._table
             order = table.c.id.desc() if last else table.c.id
             # Another process may be popping the same one: on PostgreSQL take the next, rather than none.
-            chosen = select(table.c.key, table.c.value).where(self._live).order_by(order).limit(1)
+            chosen = self._owned(select(table.c.key, table.c.value).where(self._live).order_by(order).limit(1))
             return self._statement(chosen.with_for_update(skip_locked=True), "now")
 
         return self._made(("end", last), build)
@@ -216,7 +242,7 @@ class KVStatements:
         def build() -> Statement:
             names = [f"key_{number}" for number in range(count)]
             these = self._table.c.key.in_([self._bind(name) for name in names])
-            return self._statement(make(these & self._live), *names, "now")
+            return self._statement(self._owned(make(these & self._live)), *names, "now")
 
         return self._made((what, count), build)
 
@@ -231,22 +257,25 @@ class KVStatements:
     def put_rows(self) -> Statement:
         """Set the rows of a buffer, made by ``pack_rows``."""
         expires_at = bindparam("expires_at", type_=self._table.c.expires_at.type)
-        rows = select(self._rows.c.key, self._rows.c.value, expires_at)
-        put = upsert_from(self._table, self._dialect, rows, "key", ["value", "expires_at"])
+        owner = [] if self._owner is None else [self._of_owner]
+        rows = select(*owner, self._rows.c.key, self._rows.c.value, expires_at)
+        put = upsert_from(self._table, self._dialect, rows, self._identity, ["value", "expires_at"])
         return self._statement(put, "rows", "expires_at")
 
     @cached_property
     def get_rows(self) -> Statement:
         """Select the value of each key in a buffer, made by ``pack_keys``, or NULL."""
         table, rows = self._table, self._rows
-        found = rows.outerjoin(table, and_(table.c.key == rows.c.key, self._live))
+        same = and_(table.c.key == rows.c.key, self._live)
+        found = rows.outerjoin(table, same if self._owner is None else and_(self._owner == self._of_owner, same))
         return self._statement(select(table.c.value).select_from(found).order_by(rows.c.position), "now", "rows")
 
     @cached_property
     def delete_rows(self) -> Statement:
         """Delete the keys in a buffer, made by ``pack_keys``."""
         keys = select(self._rows.c.key)
-        return self._statement(delete(self._table).where(self._table.c.key.in_(keys), self._live), "rows", "now")
+        removal = delete(self._table).where(self._table.c.key.in_(keys), self._live)
+        return self._statement(self._owned(removal), "rows", "now")
 
     def _made(self, which: tuple[Any, ...], build: Callable[[], Statement]) -> Statement:
         statement = self._variants.get(which)
@@ -256,7 +285,7 @@ class KVStatements:
 
     @cached_property
     def clear(self) -> Statement:
-        return self._statement(delete(self._table))
+        return self._statement(self._owned(delete(self._table)))
 
     @cached_property
     def count(self) -> Statement:
@@ -272,13 +301,13 @@ class KVStatements:
 
     @cached_property
     def _counts(self) -> tuple[ScalarSelect[int], ScalarSelect[int]]:
-        every = select(func.count()).select_from(self._table)
+        every = self._owned(select(func.count()).select_from(self._table))
         expired = every.where(self._table.c.expires_at <= self._now)
         return every.scalar_subquery(), expired.scalar_subquery()
 
     @cached_property
     def any(self) -> Statement:
-        return self._statement(select(self._table.c.id).where(self._live).limit(1), "now")
+        return self._statement(self._owned(select(self._table.c.id).where(self._live).limit(1)), "now")
 
     @cached_property
     def delete_expired(self) -> Statement:
@@ -286,13 +315,14 @@ class KVStatements:
         table = self._table
         most = bindparam("most", type_=Integer())
         some = select(table.c.id).where(table.c.expires_at <= self._now).limit(most).with_for_update(skip_locked=True)
-        return self._statement(delete(table).where(table.c.id.in_(some.scalar_subquery())), "now", "most")
+        removal = delete(table).where(table.c.id.in_(self._owned(some).scalar_subquery()))
+        return self._statement(removal, "now", "most")
 
     # -- ranges --------------------------------------------------------------------------------
 
     @cached_property
     def largest_id(self) -> Statement:
-        return self._statement(select(func.max(self._table.c.id)))
+        return self._statement(self._owned(select(func.max(self._table.c.id))))
 
     def scan(
         self,
@@ -314,13 +344,13 @@ class KVStatements:
         """
 
         def build() -> Statement:
-            by_rowid = collect and order == "id"
+            by_rowid = collect and order == "id" and self._owner is None
             source = self._by_rowid if by_rowid else self._table.c
             mark = source[order]
             columns = [source["key"], *([source["value"]] if values else [])]
             if by_rowid:
                 columns = [self._collect(*columns)]
-            rows = select(mark.label("mark"), *columns).where(self._is_live(source["expires_at"]))
+            rows = self._owned(select(mark.label("mark"), *columns).where(self._is_live(source["expires_at"])))
             rows = rows.order_by(mark.desc() if reverse else mark)
             bound = {name: bindparam(name, type_=mark.type) for name in ("low", "high")}
             if low:
@@ -362,7 +392,7 @@ class KVStatements:
                 removal = removal.where(self._table.c.key >= self._bind("low"))
             if high:
                 removal = removal.where(self._table.c.key < self._bind("high"))
-            return self._statement(removal, *(["low"] if low else []), *(["high"] if high else []), "now")
+            return self._statement(self._owned(removal), *(["low"] if low else []), *(["high"] if high else []), "now")
 
         return self._made(("delete", low, high), build)
 
@@ -380,3 +410,49 @@ def _checked_key(key: Any) -> Any:
 def kv_statements(table: Table, dialect: Dialect) -> KVStatements:
     """Return the statements on ``table`` for ``dialect``."""
     return KVStatements(table, dialect)
+
+
+class OwnedStatements:
+    """What :class:`KVStatements` has, with an owner given to each statement: cheap to make, and compiles nothing.
+
+    Parameters
+    ----------
+    shared
+        The statements on the table, which take any owner.
+    owner
+        The value of ``owner_id``.
+    """
+
+    def __init__(self, shared: KVStatements, owner: Any) -> None:
+        self._shared = shared
+        self._of = owner
+
+    def __getattr__(self, name: str) -> Any:
+        # Only once for each name: what is set here is found without.
+        found = self._given(getattr(self._shared, name))
+        if name in _MAKERS:
+            make = found
+
+            def found(*arguments: Any, **options: Any) -> Any:
+                return self._given(make(*arguments, **options))
+
+        setattr(self, name, found)
+        return found
+
+    def _given(self, found: Any) -> Any:
+        return found.given(self._of) if isinstance(found, Statement) else found
+
+
+# Methods that return a statement.
+_MAKERS = ("end", "get_many", "delete_many", "scan", "delete_range")
+
+
+@lru_cache(maxsize=256)
+def _of_any_owner(table: Table, dialect: Dialect) -> KVStatements:
+    return KVStatements(table, dialect, is_owned=True)
+
+
+def owned_statements(table: Table, dialect: Dialect, owner: Any) -> KVStatements:
+    """Return the statements on the entries of one owner in ``table``, for ``dialect``."""
+    statements: Any = OwnedStatements(_of_any_owner(table, dialect), owner)
+    return cast(KVStatements, statements)

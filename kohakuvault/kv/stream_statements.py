@@ -29,14 +29,19 @@ __all__ = ["StreamStatements", "stream_statements"]
 
 
 class StreamStatements:
-    """The statements on a KV table and the chunks of its values. Values of entries are given as packed bytes."""
+    """The statements on a KV table and the chunks of its values. Values of entries are given as packed bytes.
 
-    def __init__(self, entries: Table, dialect: Dialect) -> None:
+    Of a table with the dicts of many owners (``is_owned``) those on entries take the owner as the last of their values,
+    but for those that look for what belongs to any.
+    """
+
+    def __init__(self, entries: Table, dialect: Dialect, *, is_owned: bool = False) -> None:
         # Here a value is the packed bytes.
         columns = [column(each.name, LargeBinary() if each.name == "value" else each.type) for each in entries.c]
         self._entries: Any = table(entries.name, *columns, schema=entries.schema)
         self._chunks = chunk_table(entries)
         self._dialect = dialect
+        self.is_owned = is_owned
 
     def _statement(self, element: Any, *names: str) -> Statement:
         return Statement(element, names, self._dialect)
@@ -44,8 +49,9 @@ class StreamStatements:
     @cached_property
     def put(self) -> Statement:
         """Set an entry to ``value``."""
-        put = upsert(self._entries, self._dialect, "key", ["value", "expires_at"])
-        return self._statement(put, "key", "value", "expires_at")
+        owner = ["owner_id"] if self.is_owned else []
+        put = upsert(self._entries, self._dialect, [*owner, "key"], ["value", "expires_at"])
+        return self._statement(put, "key", "value", "expires_at", *owner)
 
     # -- chunks --------------------------------------------------------------------------------
 
@@ -86,8 +92,17 @@ class StreamStatements:
     @cached_property
     def discard(self) -> Statement:
         """Delete the chunks of a stream, unless the entry ``key`` has the value that names it."""
-        named = exists(select(self._entries.c.id).where(self._is_named, self._entries.c.value == _bytes("named")))
-        return self._statement(delete(self._chunks).where(self._of_stream, ~named), "low", "high", "of_key", "named")
+        these = select(self._entries.c.id).where(self._is_named, self._entries.c.value == _bytes("named"))
+        removal = delete(self._chunks).where(self._of_stream, ~exists(self._owned(these)))
+        return self._statement(removal, "low", "high", "of_key", "named", *self._owner)
+
+    def _owned(self, entries: Any) -> Any:
+        owner = self._entries.c.owner_id if self.is_owned else None
+        return entries if owner is None else entries.where(owner == bindparam("of_owner", type_=owner.type))
+
+    @property
+    def _owner(self) -> list[str]:
+        return ["of_owner"] if self.is_owned else []
 
     @property
     def _of_stream(self) -> Any:
@@ -108,10 +123,19 @@ class StreamStatements:
     @cached_property
     def chunked(self) -> Statement:
         """Select ``key, value`` of the entries whose bytes are in chunks."""
+        return self._statement(self._owned(self._chunked), *self._owner)
+
+    @cached_property
+    def all_chunked(self) -> Statement:
+        """As :attr:`chunked`, of every owner."""
+        return self._statement(self._chunked)
+
+    @property
+    def _chunked(self) -> Any:
         value = self._entries.c.value
         # By length first, which SQLite knows without reading the value.
         is_chunked = (func.length(value) == CHUNKED_LENGTH) & (func.substr(value, 1, 1) == bytes([CHUNKED_TAG]))
-        return self._statement(select(self._entries.c.key, value).where(is_chunked).order_by(self._entries.c.id))
+        return select(self._entries.c.key, value).where(is_chunked).order_by(self._entries.c.id)
 
     @cached_property
     def streams(self) -> Statement:
@@ -130,6 +154,6 @@ def _bytes(name: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def stream_statements(entries: Table, dialect: Dialect) -> StreamStatements:
+def stream_statements(entries: Table, dialect: Dialect, *, is_owned: bool = False) -> StreamStatements:
     """Return the statements on ``entries`` and the chunks beside it, for ``dialect``."""
-    return StreamStatements(entries, dialect)
+    return StreamStatements(entries, dialect, is_owned=is_owned)

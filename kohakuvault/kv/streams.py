@@ -81,14 +81,25 @@ class Streams:
         The statements on it.
     create
         Whether the chunk table may be made.
+    owner
+        Of a table with the dicts of many owners, the one whose entries these are, as a tuple; otherwise an empty one.
     """
 
-    def __init__(self, binding: Binding, entries: Table, entry_statements: KVStatements, *, create: bool) -> None:
+    def __init__(
+        self,
+        binding: Binding,
+        entries: Table,
+        entry_statements: KVStatements,
+        *,
+        create: bool,
+        owner: tuple[Any, ...] = (),
+    ) -> None:
         self._binding = binding
         self._entries = entries
         self._entry_sql = entry_statements
-        self._sql = stream_statements(entries, binding.dialect)
+        self._sql = stream_statements(entries, binding.dialect, is_owned=bool(owner))
         self._create = create
+        self._owner = owner
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -106,13 +117,13 @@ class Streams:
         check_progress(progress)
         self._binding.check_may_write()
         # What cannot be a key is refused before anything is read.
-        self._sql.put.parameters((key, b"", expires_at))
+        self._sql.put.parameters((key, b"", expires_at, *self._owner))
         with opened(reader, size) as source:
             chunks = _reported(source, chunk_size, progress)
             first = next(chunks, b"")
             second = next(chunks, None)
             if second is None:
-                self._binding.run(self._sql.put, key, pack(first), expires_at)
+                self._binding.run(self._sql.put, key, pack(first), expires_at, *self._owner)
                 return len(first)
             return self._put_chunks(key, chain((first, second), chunks), chunk_size, expires_at)
 
@@ -135,14 +146,14 @@ class Streams:
                         f"chunks of {key!r} were removed while it was written: by a rollback within the reader, or "
                         "by another process that removed chunks of no entry. The old value is as it was; put it again"
                     )
-                cursor.run(self._sql.put, key, _packed(value), expires_at)
+                cursor.run(self._sql.put, key, _packed(value), expires_at, *self._owner)
             return length
         except BaseException:
             if stream is not None:
                 # The entry may name it all the same: an interrupt or a lost connection may follow the commit.
                 value = ChunkedBytes(stream, length, chunk_size)
                 with suppress(Exception):
-                    self._binding.run(self._sql.discard, *_range(stream), key, _packed(value))
+                    self._binding.run(self._sql.discard, *_range(stream), key, _packed(value), *self._owner)
             raise
 
     def _write(self, stream: int | None, count: int, batch: list[bytes]) -> int:
@@ -161,7 +172,7 @@ class Streams:
     def _open(self) -> None:
         """Make the chunk table and the triggers, or see that they are there."""
         binding, entries, chunks = self._binding, self._entries, chunk_table(self._entries)
-        fact = ("triggers", chunks.name)
+        fact = ("triggers", chunks.fullname)
         if is_known(binding.engine, fact):
             return
         open_tables(binding, [chunks], "chunks", {}, create=self._create)
@@ -331,7 +342,7 @@ class Streams:
         exists = self._exists()
         problems = []
         with self._binding.reading() as cursor:
-            for key, data in cursor.all(self._sql.chunked):
+            for key, data in cursor.all(self._sql.chunked, *self._owner):
                 problem = self._problem(cursor, data) if exists else "there is no chunk table"
                 if problem:
                     problems.append((self._entry_sql.key(key), problem))
@@ -344,7 +355,7 @@ class Streams:
 
     def _orphans(self, cursor: DriverCursor) -> dict[int, int]:
         # The number alone: of a value that is damaged elsewhere the chunks are kept.
-        named = {int.from_bytes(bytes(data)[1:5], "little") for _, data in cursor.all(self._sql.chunked)}
+        named = {int.from_bytes(bytes(data)[1:5], "little") for _, data in cursor.all(self._sql.all_chunked)}
         return {stream: int(size) for stream, size in cursor.all(self._sql.streams) if stream not in named}
 
     def _problem(self, cursor: DriverCursor, data: Any) -> str | None:

@@ -2,7 +2,19 @@
 
 from .distance import Distance
 from .nearest import nearest
+from .row_containers import RowDictTriggers, VaultList, vault_dict, vault_list
 from .types import Key, Packed, Vector
 from .vector_index import VectorIndex
 
-__all__ = ["Distance", "Key", "Packed", "Vector", "VectorIndex", "nearest"]
+__all__ = [
+    "Distance",
+    "Key",
+    "Packed",
+    "RowDictTriggers",
+    "VaultList",
+    "Vector",
+    "VectorIndex",
+    "nearest",
+    "vault_dict",
+    "vault_list",
+]

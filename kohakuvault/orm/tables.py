@@ -36,6 +36,7 @@ __all__ = [
     "KVTable",
     "MetadataColumn",
     "Payload",
+    "RowDictTable",
     "TableRecord",
     "VaultBase",
     "VectorTable",
@@ -90,6 +91,17 @@ class KVTable:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key!r}>"
+
+
+class RowDictTable(KVTable):
+    """Mixin: the dicts of many rows. ``owner_id``, which is added to it, says whose an entry is."""
+
+    key: Mapped[Any] = mapped_column(Key(), nullable=False)
+
+    @declared_attr
+    def expires_at(cls) -> Mapped[float | None]:
+        """Declare when the entry expires: seconds since 1970, or NULL for never."""
+        return mapped_column(Float(), sort_order=1)
 
 
 class VectorTable:
@@ -153,14 +165,17 @@ class TableRecord(VaultBase):
 
 
 class ColumnRecord(VaultBase):
-    """One column of a ColumnVault: its name, dtype and length, how it is stored, and its last elements."""
+    """One column of a ColumnVault: its name, dtype and length, how it is stored, and its last elements.
+
+    A list that a row owns has no name.
+    """
 
     __tablename__ = "vault_column"
     # AUTOINCREMENT: the id of a deleted column is never given to another, so an old handle cannot reach it.
     __table_args__ = {"sqlite_autoincrement": True}
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
-    name: Mapped[str] = mapped_column(_Text, unique=True)
+    name: Mapped[str | None] = mapped_column(_Text, unique=True)
     dtype: Mapped[str] = mapped_column(String())
     length: Mapped[int] = mapped_column(BigInteger(), default=0)
     # Of them, those that are in blocks; the others are in the tail.
