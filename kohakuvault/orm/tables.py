@@ -71,6 +71,7 @@ class KVTable:
     ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
     """
 
+    __kind__ = "kv"
     __pickle__ = False
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
@@ -79,7 +80,7 @@ class KVTable:
     @declared_attr
     def value(cls) -> Mapped[Any]:
         """Declare the value, pickled where that is allowed."""
-        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: "kv"})
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: cls.__kind__})
 
     @declared_attr
     def expires_at(cls) -> Mapped[float | None]:
@@ -96,6 +97,8 @@ class KVTable:
 class RowDictTable(KVTable):
     """Mixin: the dicts of many rows. ``owner_id``, which is added to it, says whose an entry is."""
 
+    __kind__ = "dict"
+
     key: Mapped[Any] = mapped_column(Key(), nullable=False)
 
     @declared_attr
@@ -111,6 +114,7 @@ class VectorTable:
     ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
     """
 
+    __kind__ = "vectors"
     __dimensions__: int
     __vector_type__ = "f32"
     __pickle__ = False
@@ -125,7 +129,7 @@ class VectorTable:
     @declared_attr
     def value(cls) -> Mapped[Any]:
         """Declare the value, pickled where that is allowed."""
-        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: "vectors"})
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: cls.__kind__})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"

@@ -42,10 +42,10 @@ def in_order(operations: Operations) -> None:
         batch.batch.clear()
 
 
-def run(operations: Operations, statements: Iterable[str]) -> None:
-    """Run SQL, or with ``--sql`` print it."""
+def run(operations: Any, statements: Iterable[str]) -> None:
+    """Run SQL, or with ``--sql`` print it; also by the module ``alembic.op``."""
     for sql in statements:
-        operations.migration_context.impl.execute(Verbatim(sql))
+        operations.get_context().impl.execute(Verbatim(sql))
 
 
 def create_attachment(operations: Operations, attachment: Attachment) -> None:

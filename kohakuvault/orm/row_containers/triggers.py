@@ -37,12 +37,12 @@ def short_name(*parts: str) -> str:
 
 def create_statements(attachment: Triggers, dialect: Dialect) -> list[str]:
     """Return the SQL that makes the triggers, anew where they are there, for a driver's cursor or a script."""
-    return attachment.create_statements(_Names(dialect))
+    return attachment.create_statements(dialect)
 
 
 def drop_statements(attachment: Triggers, dialect: Dialect) -> list[str]:
     """Return the SQL that drops them, after what the rows own, where only the triggers know of it."""
-    return attachment.drop_statements(_Names(dialect))
+    return attachment.drop_statements(dialect)
 
 
 class _Names:
@@ -77,13 +77,21 @@ class _Names:
 class Triggers(Attachment):
     """Triggers for what rows own."""
 
-    @abstractmethod
-    def create_statements(self, names: Any) -> list[str]:
+    def create_statements(self, dialect: Dialect) -> list[str]:
         """Return the SQL that makes them."""
+        return self._made(_Names(dialect))
+
+    def drop_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that drops them."""
+        return self._unmade(_Names(dialect))
 
     @abstractmethod
-    def drop_statements(self, names: Any) -> list[str]:
-        """Return the SQL that drops them."""
+    def _made(self, names: _Names) -> list[str]:
+        """See :func:`create_statements`."""
+
+    @abstractmethod
+    def _unmade(self, names: _Names) -> list[str]:
+        """See :func:`drop_statements`."""
 
     def create(self, connection: Connection, checkfirst: bool = False) -> None:
         """Make the triggers, anew where they are there."""
@@ -123,8 +131,7 @@ class RowDictTriggers(Triggers):
         """Return the same for another table."""
         return RowDictTriggers()
 
-    def create_statements(self, names: Any) -> list[str]:
-        """See :func:`create_statements`."""
+    def _made(self, names: _Names) -> list[str]:
         if not names.is_sqlite:
             return []
         entries, owners = names.bare(self.table), names.bare(self.owner_key.table)
@@ -135,7 +142,7 @@ class RowDictTriggers(Triggers):
         )
         delete, update, insert = self._triggers(names)
         return [
-            *self.drop_statements(names),
+            *self._unmade(names),
             f"CREATE TRIGGER {delete} AFTER DELETE ON {owners} "  # noqa: S608 (quoted names)
             f"BEGIN DELETE FROM {entries} WHERE owner_id = OLD.{key}; END",
             f"CREATE TRIGGER {update} AFTER UPDATE OF {key} ON {owners} WHEN OLD.{key} IS NOT NEW.{key} "  # noqa: S608
@@ -145,8 +152,7 @@ class RowDictTriggers(Triggers):
             f"BEGIN SELECT RAISE(ABORT, {message}); END",
         ]
 
-    def drop_statements(self, names: Any) -> list[str]:
-        """See :func:`drop_statements`."""
+    def _unmade(self, names: _Names) -> list[str]:
         return [f"DROP TRIGGER IF EXISTS {name}" for name in self._triggers(names)] if names.is_sqlite else []
 
     def _triggers(self, names: Any) -> list[str]:
@@ -193,8 +199,8 @@ class VaultList(Triggers):
         VaultBase.metadata.create_all(connection, tables=tables, checkfirst=True)
         super().create(connection, checkfirst)
 
-    def create_statements(self, names: Any) -> list[str]:
-        """See :func:`create_statements`. The tables of a ColumnVault have to exist."""
+    def _made(self, names: _Names) -> list[str]:
+        # The tables of a ColumnVault have to exist.
         table, column = names.table(self.table), names.name(self.table.c[self.column_name].name)
         if names.is_sqlite:
             if self.table.schema:
@@ -223,8 +229,7 @@ class VaultList(Triggers):
         made = [CREATE_TRIGGERS.format(trigger=names.text(clause), column=text) for clause in clauses]
         return [CREATE_FUNCTION, *self._dropped(names), *made]
 
-    def drop_statements(self, names: Any) -> list[str]:
-        """See :func:`drop_statements`."""
+    def _unmade(self, names: _Names) -> list[str]:
         table, column = names.table(self.table), names.name(self.table.c[self.column_name].name)
         forgotten = f"UPDATE {table} SET {column} = NULL WHERE {column} IS NOT NULL"  # noqa: S608 (quoted names)
         return [forgotten, *self._dropped(names)]
