@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-_ENV = '''
+_ENV = """
 from alembic import context
 import sqlalchemy
 from kohakuvault.orm.alembic import configure_args
@@ -34,7 +34,7 @@ else:
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()
-'''
+"""
 _MAKO = '''"""${message}"""
 from alembic import op
 import sqlalchemy as sa
@@ -68,9 +68,7 @@ class Migrations:
         self.config = Config()
         self.config.set_main_option("script_location", str(scripts))
         self.config.set_main_option("path_separator", "os")
-        self.config.set_main_option(
-            "sqlalchemy.url", url.render_as_string(hide_password=False).replace("%", "%%")
-        )
+        self.config.set_main_option("sqlalchemy.url", url.render_as_string(hide_password=False).replace("%", "%%"))
         self.config.attributes.update(metadata=None, own=own, make_engine=make_engine)
         self._number = 0
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sqlalchemy
-from sqlalchemy import ForeignKey, Integer, String, UniqueConstraint
+from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import kohakuvault
@@ -87,7 +86,9 @@ def test_what_a_migration_makes_is_what_create_all_makes(migrations, new_url):
     other = kohakuvault.create_engine(new_url(migrations.engine.dialect.name))
     base.metadata.create_all(other)
     made = dump(migrations.engine)
-    assert {key: value for key, value in made.items() if "vault_table" not in key} == _of(dump(other), other, migrations)
+    assert {key: value for key, value in made.items() if "vault_table" not in key} == _of(
+        dump(other), other, migrations
+    )
     for opened in (KVault(migrations.engine, base.Settings, create=False),):
         opened["a"] = 1
     VectorKVault(migrations.engine, base.Picture, create=False).insert(np.ones(16), 1)

@@ -96,7 +96,7 @@ def test_columns_survive_every_step(engine, url):
 def test_tables_that_containers_made_are_taken_over(engine, url, new_url):
     KVault(engine, "settings")["a"] = 1
     upgrade(url)
-    assert dump(engine, OWN + "|settings|ix_settings.*") .items() >= made_by_models(new_url, engine).items()
+    assert dump(engine, OWN + "|settings|ix_settings.*").items() >= made_by_models(new_url, engine).items()
     assert KVault(engine, "settings", create=False)["a"] == 1
     # Twice, and with a vault that was made by containers only.
     ColumnVault(engine).create_column("x", "i64").append(1)
@@ -210,7 +210,9 @@ def test_by_the_command_from_any_folder(engine, url, tmp_path):
     folder.mkdir()
     if engine.dialect.name == "sqlite":
         KVault(engine, "settings")
-    assert run("kohakuvault", "upgrade", address, "--revision", "0001", cwd=folder).stdout == "0001, the newest is 0002\n"
+    assert (
+        run("kohakuvault", "upgrade", address, "--revision", "0001", cwd=folder).stdout == "0001, the newest is 0002\n"
+    )
     assert run("kohakuvault", "current", address, cwd=folder, check=False).returncode == 1
     assert run("kohakuvault", "upgrade", address, cwd=folder).stdout == "0002 (newest)\n"
     assert run("kohakuvault", "current", address, cwd=folder).stdout == "0002 (newest)\n"

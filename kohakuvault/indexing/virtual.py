@@ -13,7 +13,17 @@ from ..backends import ensure_backend
 from ..errors import CorruptValue
 from ..lending import DriverCursor
 
-__all__ = ["RANDOM", "create_virtual", "drop_virtual", "exists", "literal", "numbered", "quoted", "require", "require_shadows"]
+__all__ = [
+    "RANDOM",
+    "create_virtual",
+    "drop_virtual",
+    "exists",
+    "literal",
+    "numbered",
+    "quoted",
+    "require",
+    "require_shadows",
+]
 
 # A number of 63 bits.
 RANDOM = "random() & 9223372036854775807"

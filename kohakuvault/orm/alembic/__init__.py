@@ -8,12 +8,17 @@ from . import batch_triggers, comparing, rendering
 from .configuring import configure_args
 from .prepare import PrepareVaultTypesOp
 from .repack import RepackColumnOp
+from .row_container_ops import CreateVaultDictOp, CreateVaultListOp, DropVaultDictOp, DropVaultListOp
 from .vault_table_ops import CreateVaultTableOp, DropVaultTableOp
 from .vector_index_ops import CreateVectorIndexOp, DropVectorIndexOp
 
 __all__ = [
+    "CreateVaultDictOp",
+    "CreateVaultListOp",
     "CreateVaultTableOp",
     "CreateVectorIndexOp",
+    "DropVaultDictOp",
+    "DropVaultListOp",
     "DropVaultTableOp",
     "DropVectorIndexOp",
     "PrepareVaultTypesOp",

@@ -21,7 +21,9 @@ from ..verbatim import Verbatim
 
 __all__: list[str] = []
 
-_TRIGGERS = text("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(:name) ORDER BY rowid")
+_TRIGGERS = text(
+    "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(:name) ORDER BY rowid"
+)
 _TABLES = text("SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'")
 _CHANGING = ("CASCADE", "SET NULL", "SET DEFAULT")
 

@@ -12,10 +12,13 @@ from alembic.operations.ops import ModifyTableOps
 from sqlalchemy import Table, func, literal_column, select
 from sqlalchemy.engine import Connection
 
+from ..attached import attached_to
 from ..pgvector import kind_on_postgresql
+from ..row_containers import VaultList
 from ..vector_index import VectorIndex, indexes_of
 from .found_indexes import FoundIndex
 from .own_relations import OwnRelations
+from .row_container_ops import CreateVaultListOp, DropVaultListOp
 from .vector_index_ops import CreateVectorIndexOp, DropVectorIndexOp
 
 __all__ = ["current", "own_relations"]
@@ -88,10 +91,29 @@ def _vector_indexes(
             dropped[index_name] = found
             modify_ops.ops.append(_drop(found))
     for index_name, wanted in sorted(declared.items()):
-        if index_name in dropped or (
-            index_name not in there and _is_wanted(connection, wanted, conn_table)
-        ):
+        if index_name in dropped or (index_name not in there and _is_wanted(connection, wanted, conn_table)):
             modify_ops.ops.append(CreateVectorIndexOp.from_index(wanted))
+
+
+@_compares("table", "LAST")
+def _vault_lists(
+    context: AutogenContext,
+    modify_ops: ModifyTableOps,
+    schema: str | None,
+    name: str,
+    conn_table: Table | None,
+    metadata_table: Table | None,
+) -> None:
+    """Have the triggers made that lists of rows miss, and dropped that no list has."""
+    own = own_relations(context.migration_context)
+    there = {column for of_schema, table, column in own.lists if (of_schema, table) == (schema, str(name))}
+    declared = set()
+    if metadata_table is not None:
+        declared = {metadata_table.c[each.column_name].name for each in attached_to(metadata_table, VaultList)}
+    for column in sorted(there - declared):
+        modify_ops.ops.append(DropVaultListOp(str(name), column, schema=schema))
+    for column in sorted(declared - there):
+        modify_ops.ops.append(CreateVaultListOp(str(name), column, schema=schema))
 
 
 def _drop(found: FoundIndex) -> DropVectorIndexOp:
@@ -123,9 +145,7 @@ def _is_same(connection: Connection, found: FoundIndex, wanted: VectorIndex) -> 
     kind = kind_on_postgresql(wanted)
     options = {name: value for name, value in wanted.options.items() if name in _OPTIONS.get(kind or "", ())}
     # Lists that were not asked for are chosen by the number of rows.
-    made_with = {
-        name: value for name, value in found.options.items() if name in options or name not in ("lists",)
-    }
+    made_with = {name: value for name, value in found.options.items() if name in options or name not in ("lists",)}
     return same and found.kind == kind and made_with == options
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import LargeBinary, Table
+from sqlalchemy import LargeBinary, MetaData, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine
@@ -14,10 +14,11 @@ from .. import types as vault_types
 from ..tables import kind_of
 from ..types import Packed, Vector
 from ..vector_index import indexes_of
+from .operation import VaultOperation
 from .prepare import PrepareVaultTypesOp
 from .repack import RepackColumnOp
+from .row_container_ops import CreateVaultDictOp
 from .vault_table_ops import CreateVaultTableOp
-from .operation import VaultOperation
 
 __all__ = ["rewrite_directives"]
 
@@ -46,7 +47,9 @@ def _rewritten(operations: list[Any]) -> list[Any]:
     for operation in operations:
         if isinstance(operation, ops.CreateTableOp) and (vault := _vault_table(operation)) is not None:
             result.append(vault)
-            if not vault.columns:
+            if isinstance(vault, CreateVaultDictOp):
+                made |= {(vault.table_name, str(index.name)) for index in vault.to_table(MetaData()).indexes}
+            elif not vault.columns:
                 made |= {(vault.table_name, str(index.name)) for index in vault.to_table().indexes}
         elif isinstance(operation, ops.ModifyTableOps):
             result += _in_order(operation, made)
@@ -90,13 +93,23 @@ def _repack(operation: ops.AlterColumnOp) -> RepackColumnOp | None:
     return RepackColumnOp(operation.table_name, operation.column_name, to=to, from_=from_, schema=operation.schema)
 
 
-def _vault_table(operation: ops.CreateTableOp) -> CreateVaultTableOp | None:
+def _vault_table(operation: ops.CreateTableOp) -> CreateVaultTableOp | CreateVaultDictOp | None:
     """Return what makes a table of a container with its record; None for other tables."""
     table = next((column.table for column in operation.columns if getattr(column, "table", None) is not None), None)
     kind = None if table is None else kind_of(table)
     if table is None or kind is None:
         return None
     value = table.c["value"].type
+    if kind == "dict":
+        (owner,) = table.c["owner_id"].foreign_keys
+        return CreateVaultDictOp(
+            operation.table_name,
+            owner.column.table.name,
+            owner_key=owner.column.name,
+            key_type=owner.column.type,
+            schema=operation.schema,
+            pickle=bool(getattr(value, "pickle", False)),
+        )
     options: dict[str, Any] = {}
     if kind == "vectors":
         type_ = table.c["vector"].type

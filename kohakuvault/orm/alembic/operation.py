@@ -31,7 +31,9 @@ class VaultOperation(MigrateOperation):
 
     def irreversible(self, missing: str) -> ValueError:
         """Return what to raise where an operation does not say what its reverse needs."""
-        return ValueError(f"{self.to_diff_tuple()[0]}({self.to_diff_tuple()[1]!r}) is not reversible: give it {missing}")
+        return ValueError(
+            f"{self.to_diff_tuple()[0]}({self.to_diff_tuple()[1]!r}) is not reversible: give it {missing}"
+        )
 
 
 def in_order(operations: Operations) -> None:

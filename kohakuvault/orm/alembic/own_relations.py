@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from ..tables import TableRecord, VaultBase, table_of
 from .found_indexes import FoundIndex, found_indexes
+from .found_lists import found_lists
 
 __all__ = ["VERSION_TABLE", "OwnRelations"]
 
@@ -41,11 +42,13 @@ class OwnRelations:
     tables: set[str] = field(default_factory=set)
     indexes: set[str] = field(default_factory=set)
     found: list[FoundIndex] = field(default_factory=list)
+    # Schema, table and column of the lists of rows.
+    lists: set[tuple[str | None, str, str]] = field(default_factory=set)
 
     @classmethod
     def of(cls, connection: Connection, mapped: Collection[str]) -> OwnRelations:
         """Return those of a database, but for the tables that the application maps."""
-        own = cls(found=found_indexes(connection))
+        own = cls(found=found_indexes(connection), lists=found_lists(connection))
         inspector = inspect(connection)
         own.tables |= _vault_tables(inspector) | _recorded(connection, inspector)
         if connection.dialect.name == "sqlite":

@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeEngine
 from .. import types as vault_types
 from .prepare import PrepareVaultTypesOp
 from .repack import RepackColumnOp
+from .row_container_ops import CreateVaultDictOp, CreateVaultListOp, DropVaultDictOp, DropVaultListOp
 from .vault_table_ops import CreateVaultTableOp, DropVaultTableOp
 from .vector_index_ops import CreateVectorIndexOp, DropVectorIndexOp
 
@@ -113,3 +114,26 @@ def _repack(context: AutogenContext, operation: RepackColumnOp) -> str:
 @renderers.dispatch_for(PrepareVaultTypesOp)
 def _prepare(context: AutogenContext, operation: PrepareVaultTypesOp) -> str:
     return call(context, "prepare_vault_types", *(rendered_type(type_, context) for type_ in operation.types))
+
+
+@renderers.dispatch_for(CreateVaultListOp)
+@renderers.dispatch_for(DropVaultListOp)
+def _vault_list(context: AutogenContext, operation: CreateVaultListOp | DropVaultListOp) -> str:
+    names = [] if context._has_batch else [repr(operation.table_name)]
+    schema = None if context._has_batch else text_or_none(operation.schema)
+    return call(context, operation.to_diff_tuple()[0], *names, repr(operation.column_name), schema=schema)
+
+
+@renderers.dispatch_for(CreateVaultDictOp)
+@renderers.dispatch_for(DropVaultDictOp)
+def _vault_dict(context: AutogenContext, operation: CreateVaultDictOp | DropVaultDictOp) -> str:
+    return call(
+        context,
+        operation.to_diff_tuple()[0],
+        repr(operation.table_name),
+        repr(operation.owner_table),
+        owner_key=None if operation.owner_key == "id" else repr(operation.owner_key),
+        key_type=rendered_type(operation.key_type, context),
+        schema=text_or_none(operation.schema),
+        pickle="True" if operation.pickle else None,
+    )

@@ -100,9 +100,7 @@ class RepackColumnOp(VaultOperation):
     def batch_repack_column(cls, operations: Any, column_name: Any, to: Any, from_: Any, progress: Any = None) -> None:
         """Rewrite every value of a column of the batch's table, after what the batch was told before."""
         impl = operations.impl
-        operations.invoke(
-            cls(impl.table_name, column_name, to=to, from_=from_, schema=impl.schema, progress=progress)
-        )
+        operations.invoke(cls(impl.table_name, column_name, to=to, from_=from_, schema=impl.schema, progress=progress))
 
 
 @Operations.implementation_for(RepackColumnOp)

@@ -8,20 +8,16 @@ from typing import Any
 from alembic.operations import Operations
 from alembic.operations.ops import CreateTableOp
 from alembic.operations.schemaobj import SchemaObjects
-from sqlalchemy import Column, MetaData, Table, delete, func, insert, select, text
-from sqlalchemy.schema import CreateTable, SchemaItem
+from sqlalchemy import Column, MetaData, Table
+from sqlalchemy.schema import DropTable, SchemaItem
 
 from ...errors import InvalidArgument
 from ..chunks import chunk_table
-from ..tables import TableRecord, table_of
-from ..verbatim import Verbatim
 from .implied_table import KINDS, implied_table
-from .operation import VaultOperation, run
+from .operation import VaultOperation
+from .records import forget_record, is_recorded, write_record
 
 __all__ = ["CreateVaultTableOp", "DropVaultTableOp"]
-
-_RECORDS = table_of(TableRecord)
-_SCHEMA_LOCK = "SELECT pg_advisory_xact_lock(7595446917411070316)"
 
 
 class _VaultTableOp(VaultOperation):
@@ -205,48 +201,20 @@ def _create(operations: Operations, operation: CreateVaultTableOp) -> Table:
     if operation.kind == "vectors" and "dimensions" not in operation.options:
         raise InvalidArgument(f"create_vault_table({operation.table_name!r}, 'vectors') needs dimensions=")
     table = operation.to_table(operations.migration_context)
-    impl = operations.migration_context.impl
-    impl.create_table(table)
-    dialect = operations.migration_context.dialect
-    if operations.migration_context.as_sql:
-        _RECORDS.dispatch.before_create(_RECORDS, None, checkfirst=False, _ddl_runner=impl)  # type: ignore[attr-defined]
-        impl.execute(CreateTable(_RECORDS, if_not_exists=True))
-    else:
-        if dialect.name == "postgresql":
-            impl.execute(text(_SCHEMA_LOCK))
-        _RECORDS.create(operations.get_bind(), checkfirst=True)
-    record = insert(_RECORDS).values(
-        name=operation.table_name, kind=operation.kind, version=VERSIONS[operation.kind], options=operation.options
-    )
-    run(operations, [_literal(statement, dialect) for statement in (_forgotten(operation.table_name), record)])
+    operations.migration_context.impl.create_table(table)
+    write_record(operations, table.fullname, operation.kind, operation.options)
     return table
 
 
 @Operations.implementation_for(DropVaultTableOp)
 def _drop(operations: Operations, operation: DropVaultTableOp) -> None:
     impl = operations.migration_context.impl
-    dialect = operations.migration_context.dialect
     table = Table(operation.table_name, MetaData(), schema=operation.schema)
-    chunks = chunk_table(table).name
-    quote = dialect.identifier_preparer
-    names = [operation.table_name]
-    if operations.migration_context.as_sql or _has_chunks(operations, chunks):
-        names.append(chunks)
+    chunks = chunk_table(table)
+    # Another table of that name is somebody's own.
+    has_chunks = operations.migration_context.as_sql or is_recorded(operations, chunks.fullname, "chunks")
     impl.drop_table(table)
-    if chunks in names:
-        impl.execute(Verbatim(f"DROP TABLE IF EXISTS {quote.format_table(Table(chunks, MetaData(), schema=operation.schema))}"))
-    run(operations, [_literal(_forgotten(name), dialect) for name in names])
-
-
-def _has_chunks(operations: Operations, name: str) -> bool:
-    """Whether a table is recorded as one of chunks: another of that name is somebody's own."""
-    known = select(func.count()).select_from(_RECORDS).where(_RECORDS.c.name == name, _RECORDS.c.kind == "chunks")
-    return bool(operations.get_bind().scalar(known))
-
-
-def _forgotten(name: str) -> Any:
-    return delete(_RECORDS).where(_RECORDS.c.name == name)
-
-
-def _literal(statement: Any, dialect: Any) -> str:
-    return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    if has_chunks:
+        impl.execute(DropTable(chunks, if_exists=True))
+        forget_record(operations, chunks.fullname)
+    forget_record(operations, table.fullname)

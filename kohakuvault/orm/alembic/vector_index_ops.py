@@ -144,7 +144,17 @@ class CreateVectorIndexOp(_VectorIndexOp):
             Of the table, on PostgreSQL.
         """
         operations.invoke(
-            cls(index_name, table_name, column_name, type_=type_, metric=metric, kind=kind, key=key, schema=schema, **options)
+            cls(
+                index_name,
+                table_name,
+                column_name,
+                type_=type_,
+                metric=metric,
+                kind=kind,
+                key=key,
+                schema=schema,
+                **options,
+            )
         )
 
     @classmethod
@@ -163,7 +173,9 @@ class CreateVectorIndexOp(_VectorIndexOp):
         table = operations.impl.table_name
         schema = operations.impl.schema
         operations.invoke(
-            cls(index_name, table, column_name, type_=type_, metric=metric, kind=kind, key=key, schema=schema, **options)
+            cls(
+                index_name, table, column_name, type_=type_, metric=metric, kind=kind, key=key, schema=schema, **options
+            )
         )
 
 
@@ -200,7 +212,17 @@ class DropVectorIndexOp(_VectorIndexOp):
         of :meth:`create_vector_index`, is what the operation needs to be reversed.
         """
         operations.invoke(
-            cls(index_name, table_name, column_name, type_=type_, metric=metric, kind=kind, key=key, schema=schema, **options)
+            cls(
+                index_name,
+                table_name,
+                column_name,
+                type_=type_,
+                metric=metric,
+                kind=kind,
+                key=key,
+                schema=schema,
+                **options,
+            )
         )
 
     @classmethod
@@ -219,7 +241,9 @@ class DropVectorIndexOp(_VectorIndexOp):
         table = operations.impl.table_name
         schema = operations.impl.schema
         operations.invoke(
-            cls(index_name, table, column_name, type_=type_, metric=metric, kind=kind, key=key, schema=schema, **options)
+            cls(
+                index_name, table, column_name, type_=type_, metric=metric, kind=kind, key=key, schema=schema, **options
+            )
         )
 
 
