@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import LargeBinary, Table, delete, func, insert, inspect, select, text
-from sqlalchemy.dialects.postgresql import BYTEA
+from sqlalchemy.dialects.postgresql import BYTEA, DOMAIN
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.types import BLOB, NullType
@@ -17,6 +17,7 @@ from .known import is_known, remember
 from .lending import translated_errors
 from .orm.tables import TableRecord, table_of
 from .orm.types import Key, Packed
+from .orm.types.declared import DeclaredType
 
 __all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_name", "record_problem", "renew_record"]
 
@@ -228,13 +229,20 @@ def _wrong_columns(inspector: Inspector, found: Sequence[Any], table: Table) -> 
     uniques += [list(constraint["column_names"]) for constraint in constraints]
     for column in table.columns:
         kind = columns[column.name]["type"]
-        if isinstance(column.type, (Key, Packed)) and not isinstance(kind, (LargeBinary, BLOB, BYTEA, NullType)):
+        if isinstance(column.type, (Key, Packed)) and not _holds_bytes(kind):
             return f"its column {column.name} is {kind}, which changes what is stored in it, rather than BLOB or BYTEA"
         if not column.nullable and columns[column.name]["nullable"] and not column.primary_key:
             return f"its column {column.name} may be NULL"
         if column.unique and [column.name] not in uniques:
             return f"nothing keeps two rows from having the same {column.name}"
     return None
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Return whether a column of a reflected type keeps bytes as they are."""
+    if isinstance(kind, DOMAIN):
+        kind = kind.data_type
+    return isinstance(kind, (DeclaredType, LargeBinary, BLOB, BYTEA, NullType))
 
 
 def _create(connection: Connection, tables: Sequence[Table], kind: str, options: dict[str, Any]) -> None:

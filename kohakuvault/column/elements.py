@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._native import CorruptBlock, ElementCodec
+from ..array_conversion import converted
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 
 __all__ = ["Elements", "PackedElements", "Part", "elements_of", "reading_blocks"]
@@ -115,7 +116,7 @@ class Elements:
         assert target is not None
         self._check_shape(array)
         if array.dtype != target:
-            array = _converted(array, target, self.dtype)
+            array = converted(array, target, self.dtype)
         return np.ascontiguousarray(array)
 
     def _check_shape(self, array: np.ndarray[Any, Any]) -> None:
@@ -257,43 +258,8 @@ def _iterator(values: Any, dtype: str) -> Iterator[Any]:
 def _native_array(item: Any, target: np.dtype[Any], dtype: str) -> Any:
     """Return ``item`` with the element type if it is an array; anything else is for the codec to judge."""
     if isinstance(item, np.ndarray) and item.dtype != target:
-        return _converted(item, target, dtype)
+        return converted(item, target, dtype)
     return item
-
-
-def _converted(array: np.ndarray[Any, Any], target: np.dtype[Any], dtype: str) -> np.ndarray[Any, Any]:
-    """Convert by value: floats may be rounded to a narrower float, nothing else may change."""
-    source = array.dtype
-    if source.kind == target.kind and source.itemsize == target.itemsize:
-        return array.astype(target)  # another byte order
-    if target.kind in "iu" and source.kind in "iu":
-        limits = np.iinfo(target)
-        if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
-            raise InvalidArgument(
-                f"array of {source} has values from {array.min()} to {array.max()}; {dtype} holds "
-                f"{limits.min} to {limits.max}"
-            )
-        return array.astype(target)
-    if target.kind == "f" and source.kind in "iuf":
-        with np.errstate(over="ignore"):
-            converted = array.astype(target)
-        if np.any(np.isinf(converted) & np.isfinite(array)):
-            raise InvalidArgument(f"array of {source} has finite values that are beyond the range of {dtype}")
-        if source.kind != "f" and not _is_exact(array, converted):
-            raise InvalidArgument(f"array of {source} has integers that {dtype} cannot hold exactly")
-        return converted
-    raise UnsupportedType(
-        f"array of dtype {source} cannot go into a {dtype} column without changing values; convert it with "
-        f"astype({target.name!r}) if that is what you want"
-    )
-
-
-def _is_exact(integers: np.ndarray[Any, Any], floats: np.ndarray[Any, Any]) -> bool:
-    """Whether every float equals its integer."""
-    limit = 2 ** (np.finfo(floats.dtype).nmant + 1)
-    if not integers.size or max(int(integers.max()), -int(integers.min())) <= limit:
-        return True
-    return all(int(number) == integer for number, integer in zip(floats.flat, integers.ravel().tolist(), strict=True))
 
 
 class _PackingErrors:

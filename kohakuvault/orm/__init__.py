@@ -1,20 +1,37 @@
 """SQLAlchemy's side of KohakuVault: column types, the vault's mapped tables and search expressions."""
 
+from . import tracked_attributes  # noqa: F401 (it listens)
 from .distance import Distance
+from .match import match, rank, text_search
 from .nearest import nearest
+from .postgresql_objects import required_objects
+from .reflection import reflected_type
 from .row_containers import RowDictTriggers, VaultList, vault_dict, vault_list
-from .types import Key, Packed, Vector
+from .text_index import TextIndex
+from .tracked import TrackedDict, TrackedList, TrackedSet
+from .types import Key, Packed, PackedArray, Tensor, Vector
 from .vector_index import VectorIndex
 
 __all__ = [
     "Distance",
     "Key",
     "Packed",
+    "PackedArray",
     "RowDictTriggers",
+    "Tensor",
+    "TextIndex",
+    "TrackedDict",
+    "TrackedList",
+    "TrackedSet",
     "VaultList",
     "Vector",
     "VectorIndex",
+    "match",
     "nearest",
+    "rank",
+    "reflected_type",
+    "required_objects",
+    "text_search",
     "vault_dict",
     "vault_list",
 ]

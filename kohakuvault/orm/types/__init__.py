@@ -2,6 +2,8 @@
 
 from .key import Key
 from .packed import Packed
+from .packed_array import PackedArray
+from .tensor import Tensor
 from .vector import Vector
 
-__all__ = ["Key", "Packed", "Vector"]
+__all__ = ["Key", "Packed", "PackedArray", "Tensor", "Vector"]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine, UserDefinedType
 
 from ..._native import check_key
 from ...errors import CorruptValue, InvalidArgument
+from .declared import DeclaredType, blob_literal
 
 __all__ = ["Key"]
 
@@ -47,33 +47,21 @@ def decode_key(data: bytes) -> str | bytes | int:
     raise CorruptValue(f"stored key {data[:40]!r} has no known tag")
 
 
-class _NoAffinity(UserDefinedType[Any]):
-    """An SQLite column that converts nothing: each key has the storage class of its Python type."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **kw: Any) -> str:
-        return "BLOB"
-
-
-class Key(TypeDecorator[Any]):
+class Key(DeclaredType):
     """A ``str``, ``bytes`` or ``int`` key, kept apart and given back as it was.
 
     The order is the same on every database: int < str (by code point) < bytes. SQLite stores keys as they
     are (INTEGER, TEXT, BLOB in a column without affinity); other databases as order-preserving tagged bytes.
     """
 
-    impl = LargeBinary
     cache_ok = True
 
     def __repr__(self) -> str:
         return "Key()"
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(_NoAffinity() if dialect.name == "sqlite" else LargeBinary())
-
-    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        return self
+    @property
+    def declared_name(self) -> str:
+        return "key"
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
         return check_key if dialect.name == "sqlite" else encode_key
@@ -84,7 +72,7 @@ class Key(TypeDecorator[Any]):
         def render(key: Any) -> str:
             value = bind(key)
             if isinstance(value, bytes):
-                return f"X'{value.hex()}'" if dialect.name == "sqlite" else f"'\\x{value.hex()}'"
+                return blob_literal(value, dialect)
             return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
         return render

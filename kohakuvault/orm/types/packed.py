@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine
 
 from ...errors import InvalidArgument, KohakuVaultError
 from ...packing import ChunkedBytes, pack, unpack
+from .declared import DeclaredType
+
+if TYPE_CHECKING:
+    from .tracked_packed import TrackedPacked
 
 __all__ = ["Packed"]
 
 _ENCODINGS = (None, "msgpack", "cbor", "json", "pickle")
 
 
-class Packed(TypeDecorator[Any]):
+class Packed(DeclaredType):
     """A Python value stored as tagged bytes, equal and of the same type when read (:mod:`kohakuvault.packing`).
 
     Parameters
@@ -27,13 +30,12 @@ class Packed(TypeDecorator[Any]):
         it. What the encoding would change is refused. Reading takes all of them.
     pickle
         Store objects of any class as pickles, and read them. A pickle can run any code when it is read: only for
-        databases that nobody else writes to.
+        databases that nobody else writes to. It is not part of the schema: a reflected column never allows it.
 
     ``None`` is a value like any other and is stored as such; an SQL NULL, which only other writers make in
     a nullable column, reads as ``None`` too.
     """
 
-    impl = LargeBinary
     cache_ok = True
     # So that the ORM binds None through this type rather than as NULL.
     should_evaluate_none = True
@@ -41,15 +43,27 @@ class Packed(TypeDecorator[Any]):
     def __init__(self, encoding: str | None = None, pickle: bool = False) -> None:
         if encoding not in _ENCODINGS:
             raise InvalidArgument(f"{encoding!r} is no encoding: None, 'msgpack', 'cbor', 'json' and 'pickle' are")
-        if encoding == "pickle" and not pickle:
-            raise InvalidArgument("Packed(encoding='pickle') can neither write nor read; say pickle=True as well")
         super().__init__()
         self.encoding = encoding
         self.pickle = pickle
 
     def __repr__(self) -> str:
-        given = [f"encoding={self.encoding!r}"] if self.encoding else []
+        given = [repr(self.encoding)] if self.encoding else []
         return f"Packed({', '.join([*given, 'pickle=True'] if self.pickle else given)})"
+
+    def tracked(self) -> TrackedPacked:
+        """Return the same type for columns in whose dicts, lists and sets changes in place are noticed.
+
+        They are :class:`~kohakuvault.orm.tracked.TrackedDict` and so on, as are those in them, at any depth: changing
+        one marks the row as modified. They are stored as plain dicts, lists and sets.
+        """
+        from .tracked_packed import TrackedPacked
+
+        return TrackedPacked(self.encoding, self.pickle)
+
+    @property
+    def declared_name(self) -> str:
+        return self.encoding or "packed"
 
     @property
     def pack(self) -> Callable[[Any], bytes]:
@@ -63,15 +77,10 @@ class Packed(TypeDecorator[Any]):
         """The function that makes a value of bytes."""
         return partial(unpack, allow_pickle=True) if self.pickle else unpack
 
-    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        return self
-
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        if self.encoding == "pickle" and not self.pickle:
+            raise InvalidArgument("Packed('pickle') can neither write nor read; say Packed('pickle', pickle=True)")
         return self.pack
-
-    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
-        pack = self.pack
-        return lambda value: f"X'{pack(value).hex()}'" if dialect.name == "sqlite" else f"'\\x{pack(value).hex()}'"
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         unpack = self.unpack

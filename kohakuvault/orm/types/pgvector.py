@@ -1,5 +1,7 @@
 """PostgreSQL's types of vectors: pgvector's ``vector`` and ``halfvec``, and the server's own ``bit``.
 
+Int8 is a domain over ``halfvec``, so that reflection tells it from float16.
+
 Vectors travel in their text form, which needs no registration on the connection.
 """
 
@@ -8,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import BIT
-from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
-__all__ = ["PGHalfVector", "PGVector", "postgresql_type"]
+from .declared import PGDomain
+
+__all__ = ["PGHalfVector", "PGVector", "cast_type", "postgresql_type"]
 
 
 class PGVector(UserDefinedType[Any]):
@@ -21,9 +24,8 @@ class PGVector(UserDefinedType[Any]):
     render_bind_cast = True
     _name = "VECTOR"
 
-    def __init__(self, dimensions: int | str | None = None) -> None:
-        # Reflection gives what it read.
-        self.dimensions = None if dimensions is None else int(dimensions)
+    def __init__(self, dimensions: int | None = None) -> None:
+        self.dimensions = dimensions
 
     def get_col_spec(self, **kw: Any) -> str:
         return self._name if self.dimensions is None else f"{self._name}({self.dimensions})"
@@ -45,11 +47,16 @@ class _Bits(BIT):
 
 def postgresql_type(elem: str, dimensions: int | None) -> TypeEngine[Any]:
     """Return the type of columns of vectors whose elements are ``elem``."""
+    if elem == "i8":
+        name = "kv_i8" if dimensions is None else f"kv_i8_{dimensions}"
+        return PGDomain(name, cast_type(elem, dimensions))
     if elem == "bit":
         return _Bits(dimensions)
     return PGVector(dimensions) if elem == "f32" else PGHalfVector(dimensions)
 
 
-# So that reflection knows the types, whichever package of the two is imported.
-PGDialect.ischema_names.setdefault("vector", PGVector)
-PGDialect.ischema_names.setdefault("halfvec", PGHalfVector)
+def cast_type(elem: str, dimensions: int | None) -> str:
+    """Return the type that parameters and literals are cast to."""
+    if elem == "bit":
+        return f"BIT({dimensions})"
+    return (PGVector(dimensions) if elem == "f32" else PGHalfVector(dimensions)).get_col_spec()

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Table, event, text
+from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine
 
 from ...errors import CorruptValue, InvalidArgument, KohakuVaultError
 from ..distance import Distance
-from .pgvector import postgresql_type
+from .declared import NamedBlob, compiled_name
+from .pgvector import cast_type, postgresql_type
 from .vector_elements import Array, element_of, vector_bytes
 
 __all__ = ["Vector"]
@@ -52,11 +53,18 @@ class Vector(TypeDecorator[Any]):
         super().__init__()
 
     def __repr__(self) -> str:
-        return f"Vector({self.dimensions})" if self.elem == "f32" else f"Vector({self.dimensions}, elem={self.elem!r})"
+        given = [] if self.dimensions is None else [repr(self.dimensions)]
+        return f"Vector({', '.join(given if self.elem == 'f32' else [*given, f'elem={self.elem!r}'])})"
+
+    @property
+    def _sqlite_name(self) -> str:
+        # Those that libSQL gives its vectors.
+        name = f"{self.elem.upper()}_BLOB"
+        return name if self.dimensions is None else f"{name}({self.dimensions})"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name == "sqlite":
-            return dialect.type_descriptor(LargeBinary())
+            return dialect.type_descriptor(NamedBlob(self._sqlite_name))
         return dialect.type_descriptor(postgresql_type(self.elem, self.dimensions))
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
@@ -81,11 +89,15 @@ class Vector(TypeDecorator[Any]):
         if dialect.name == "sqlite":
             return lambda value: f"X'{self.to_bytes(value).hex()}'"
         # Bare, it would be of no type, which functions cannot choose by.
-        type_ = postgresql_type(self.elem, self.dimensions).compile(dialect)
+        type_ = cast_type(self.elem, self.dimensions)
         return lambda value: f"CAST('{self._to_text(value)}' AS {type_})"
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         return self._from_database
+
+    def compare_against_backend(self, dialect: Dialect, conn_type: TypeEngine[Any]) -> bool:
+        """Return whether a column of the type that reflection found is as one of this type is made."""
+        return compiled_name(self, dialect) == compiled_name(conn_type, dialect)
 
     def compare_values(self, x: Any, y: Any) -> bool:
         if x is None or y is None:
@@ -140,10 +152,3 @@ class Vector(TypeDecorator[Any]):
             return Distance(self.expr, other, "hamming")
 
     comparator_factory = Comparator
-
-
-@event.listens_for(Table, "before_create")
-def _make_extension(table: Table, connection: Connection, **kw: Any) -> None:
-    """Let ``create_all`` work on a fresh PostgreSQL; where the extension exists this needs no privilege."""
-    if connection.dialect.name == "postgresql" and any(isinstance(column.type, Vector) for column in table.columns):
-        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
