@@ -24,7 +24,7 @@ __all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_name
 Entity = TypeVar("Entity")
 
 # Versions of the table formats that this release writes; see docs/format.md.
-VERSIONS = {"kv": 1, "dict": 1, "chunks": 1, "columns": 3, "vectors": 2}
+VERSIONS = {"kv": 1, "dict": 1, "chunks": 1, "columns": 3, "vectors": 2, "text": 1}
 
 # Bytes of the name of a column, which databases have an index on.
 _LONGEST_NAME = 1000

@@ -6,7 +6,7 @@ import weakref
 from abc import abstractmethod
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Table, event
+from sqlalchemy import Column, Integer, Table, event
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.schema import SchemaItem
 from typing_extensions import Self
@@ -14,7 +14,7 @@ from typing_extensions import Self
 from ..errors import InvalidArgument
 from .verbatim import Verbatim
 
-__all__ = ["RECREATED", "Attachment", "attached_to", "check_attachment_name", "is_temporary", "temporary_name"]
+__all__ = ["RECREATED", "Attachment", "attached_to", "check_attachment_name", "integer_key", "is_temporary", "temporary_name"]
 
 # In the ``memo`` of Alembic's implementation of a dialect: the copies that it puts in the place of tables, by name.
 RECREATED = "kohakuvault.recreated"
@@ -122,3 +122,11 @@ def check_attachment_name(name: Any, what: str) -> str:
     if not isinstance(name, str) or not name or "\0" in name:
         raise InvalidArgument(f"{what} is named by a str that is not empty, not {name!r}")
     return name
+
+
+def integer_key(table: Table, what: str) -> Column[Any]:
+    """Return the column that identifies a row of ``table``; raise if ``what`` cannot name rows by it."""
+    keys = list(table.primary_key.columns)
+    if len(keys) != 1 or not isinstance(keys[0].type, Integer):
+        raise InvalidArgument(f"{what}: table {table.name!r} needs one primary key column, an integer")
+    return keys[0]

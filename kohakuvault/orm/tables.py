@@ -21,12 +21,15 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    Text,
     event,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, registry
 from sqlalchemy.types import TypeEngine
 
+from ..errors import InvalidArgument
 from .column_ddl import complete_tables
+from .text_index import TextIndex
 from .types import Key, Packed, Vector
 from .vector_index import VectorIndex
 
@@ -38,11 +41,13 @@ __all__ = [
     "Payload",
     "RowDictTable",
     "TableRecord",
+    "TextTable",
     "VaultBase",
     "VectorTable",
     "kind_of",
     "kv_class",
     "table_of",
+    "text_class",
     "vector_class",
 ]
 
@@ -130,6 +135,48 @@ class VectorTable:
     def value(cls) -> Mapped[Any]:
         """Declare the value, pickled where that is allowed."""
         return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: cls.__kind__})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+
+class TextTable:
+    """Mixin: texts with a value each. ``class Notes(TextTable, Base): __text_columns__ = ("title", "body")``.
+
+    ``__text_columns__`` are the columns of text, which a :class:`~kohakuvault.orm.TextIndex` named
+    ``<table>_index`` is of, with ``__tokenize__`` and ``__weights__``. Any other columns are metadata.
+    ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
+    """
+
+    __kind__ = "text"
+    __text_columns__: tuple[str, ...] = ("content",)
+    __tokenize__ = "unicode61"
+    __weights__: tuple[float, ...] | None = None
+    __pickle__ = False
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, sort_order=-2)
+
+    def __init_subclass__(cls, **kw: Any) -> None:
+        for name in cls.__text_columns__:
+            # The class may say more of it.
+            if not hasattr(cls, name):
+                setattr(cls, name, mapped_column(Text(), nullable=False, sort_order=-1))
+        super().__init_subclass__(**kw)
+
+    @declared_attr
+    def value(cls) -> Mapped[Any]:
+        """Declare the value, pickled where that is allowed; and the index, which every table with a value has."""
+        value = mapped_column(Packed(pickle=cls.__pickle__), nullable=False, sort_order=1, info={KIND: cls.__kind__})
+
+        def index_texts(column: Column[Any], table: Any) -> None:
+            if isinstance(table, Table):
+                index = TextIndex(
+                    f"{table.name}_index", *cls.__text_columns__, tokenize=cls.__tokenize__, weights=cls.__weights__
+                )
+                index._set_parent_with_dispatch(table)
+
+        event.listen(value.column, "after_parent_attach", index_texts)
+        return value
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -279,6 +326,29 @@ def kind_of(table: Table) -> str | None:
     value = table.columns.get("value")
     kind = None if value is None else value.info.get(KIND)
     return kind if isinstance(kind, str) else None
+
+
+def text_class(
+    name: str,
+    columns: tuple[str, ...] = ("content",),
+    *,
+    tokenize: str = "unicode61",
+    weights: tuple[float, ...] | None = None,
+    pickle: bool = False,
+) -> type[TextTable]:
+    """Return the mapped class of the texts stored in table ``name``; the same class for the same arguments."""
+    return _text_class(name, tuple(columns), tokenize, None if weights is None else tuple(weights), pickle)
+
+
+@cache
+def _text_class(
+    name: str, columns: tuple[str, ...], tokenize: str, weights: tuple[float, ...] | None, pickle: bool
+) -> type[TextTable]:
+    taken = [column for column in columns if column in ("id", "value") or hasattr(TextTable, column)]
+    if taken or not columns:
+        raise InvalidArgument(f"columns of text cannot be {columns!r}: there is one at least, and id and value are taken")
+    said = {"__text_columns__": columns, "__tokenize__": tokenize, "__weights__": weights, "__pickle__": pickle}
+    return _mapped(name, TextTable, said)
 
 
 def table_of(entity: type[Any]) -> Table:

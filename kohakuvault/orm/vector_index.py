@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Integer, Table
+from sqlalchemy import Column, Table
 from sqlalchemy.engine import Connection, Dialect
 
 from ..errors import InvalidArgument, UnknownOption
-from .attached import Attachment, attached_to, check_attachment_name
+from .attached import Attachment, attached_to, check_attachment_name, integer_key
 from .distance import check_metric
 from .types.vector import Vector
 
@@ -118,12 +118,7 @@ class VectorIndex(Attachment):
     @property
     def key(self) -> Column[Any]:
         """The column that identifies a row."""
-        keys = list(self.table.primary_key.columns)
-        if len(keys) != 1 or not isinstance(keys[0].type, Integer):
-            raise InvalidArgument(
-                f"vector index {self.name!r}: table {self.table.name!r} needs one primary key column, an integer"
-            )
-        return keys[0]
+        return integer_key(self.table, f"vector index {self.name!r}")
 
     @property
     def vector_type(self) -> Vector:

@@ -1,0 +1,1 @@
+"""Full-text indexes: FTS5 on SQLite, GIN on PostgreSQL."""
