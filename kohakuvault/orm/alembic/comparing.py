@@ -21,7 +21,7 @@ from .own_relations import OwnRelations
 from .row_container_ops import CreateVaultListOp, DropVaultListOp
 from .vector_index_ops import CreateVectorIndexOp, DropVectorIndexOp
 
-__all__ = ["current", "own_relations"]
+__all__ = ["compares", "current", "own_relations"]
 
 # While autogenerate runs: what of the database is ours.
 current: ContextVar[OwnRelations | None] = ContextVar("kohakuvault.own_relations", default=None)
@@ -29,16 +29,14 @@ current: ContextVar[OwnRelations | None] = ContextVar("kohakuvault.own_relations
 _OPTIONS = {"hnsw": ("m", "ef_construction"), "ivfflat": ("lists",)}
 
 
-def _compares(target: str, priority: str = "MEDIUM") -> Callable[[Any], Any]:
-    """Register a comparison, which is in a group of its own, so that none of others' is left out for it."""
+def compares(target: str, group: str, priority: str = "MEDIUM") -> Callable[[Any], Any]:
+    """Register a comparison in a group of its own, so that none of others' is left out for it."""
     try:
         from alembic.util import DispatchPriority
     except ImportError:
         # Before 1.18.
         return comparators.dispatch_for(target)
-    return comparators.dispatch_for(
-        target, subgroup=f"kohakuvault.{priority.lower()}", priority=DispatchPriority[priority]
-    )
+    return comparators.dispatch_for(target, subgroup=group, priority=DispatchPriority[priority])
 
 
 def own_relations(context: Any) -> OwnRelations:
@@ -55,18 +53,18 @@ def _mapped(metadata: Any) -> set[str]:
     return {table.name for one in each if one is not None for table in one.tables.values()}
 
 
-@_compares("schema", "FIRST")
+@compares("schema", "kohakuvault.begin", "FIRST")
 def _begin(context: AutogenContext, upgrade_ops: Any, schemas: Any) -> None:
     current.set(None)
     own_relations(context.migration_context)
 
 
-@_compares("schema", "LAST")
+@compares("schema", "kohakuvault.end", "LAST")
 def _end(context: AutogenContext, upgrade_ops: Any, schemas: Any) -> None:
     current.set(None)
 
 
-@_compares("table")
+@compares("table", "kohakuvault.vector")
 def _vector_indexes(
     context: AutogenContext,
     modify_ops: ModifyTableOps,
@@ -95,7 +93,7 @@ def _vector_indexes(
             modify_ops.ops.append(CreateVectorIndexOp.from_index(wanted))
 
 
-@_compares("table", "LAST")
+@compares("table", "kohakuvault.lists")
 def _vault_lists(
     context: AutogenContext,
     modify_ops: ModifyTableOps,

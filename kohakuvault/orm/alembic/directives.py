@@ -10,12 +10,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine
 
-from .. import types as vault_types
 from ..tables import kind_of
 from ..types import Packed, Vector
 from ..vector_index import indexes_of
+from .implied_table import KINDS
 from .operation import VaultOperation
 from .prepare import PrepareVaultTypesOp
+from .rendering import name_of_type
 from .repack import RepackColumnOp
 from .row_container_ops import CreateVaultDictOp
 from .vault_table_ops import CreateVaultTableOp
@@ -118,16 +119,7 @@ def _vault_table(operation: ops.CreateTableOp) -> CreateVaultTableOp | CreateVau
         for index in indexes_of(table):
             if index.column.name == "vector":
                 options.update(metric=index.metric, index=index.kind)
-    implied = CreateVaultTableOp(
-        operation.table_name,
-        kind,
-        schema=operation.schema,
-        pickle=bool(getattr(value, "pickle", False)),
-        options=options,
-    )
-    if _ddl(implied.to_table()) == _ddl(table):
-        return implied
-    return CreateVaultTableOp(
+    explicit = CreateVaultTableOp(
         operation.table_name,
         kind,
         operation.columns,
@@ -136,6 +128,16 @@ def _vault_table(operation: ops.CreateTableOp) -> CreateVaultTableOp | CreateVau
         table_kw=operation.kw,
         is_of_table=operation._constraints_included,
     )
+    if kind not in KINDS:
+        return explicit
+    implied = CreateVaultTableOp(
+        operation.table_name,
+        kind,
+        schema=operation.schema,
+        pickle=bool(getattr(value, "pickle", False)),
+        options=options,
+    )
+    return implied if _ddl(implied.to_table()) == _ddl(table) else explicit
 
 
 def _ddl(table: Table) -> list[str]:
@@ -153,6 +155,6 @@ def _new_types(operations: list[Any]) -> list[TypeEngine[Any]]:
                 type_ = each.column.type
             elif isinstance(each, ops.AlterColumnOp):
                 type_ = each.modify_type
-            if type_ is not None and getattr(vault_types, type(type_).__name__, None) is type(type_):
+            if type_ is not None and name_of_type(type_) is not None:
                 found[repr(type_)] = type_
     return list(found.values())

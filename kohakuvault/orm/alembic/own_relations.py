@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from ..tables import TableRecord, VaultBase, table_of
 from .found_indexes import FoundIndex, found_indexes
 from .found_lists import found_lists
+from .found_texts import FoundText, found_texts
 
 __all__ = ["VERSION_TABLE", "OwnRelations"]
 
@@ -42,19 +43,21 @@ class OwnRelations:
     tables: set[str] = field(default_factory=set)
     indexes: set[str] = field(default_factory=set)
     found: list[FoundIndex] = field(default_factory=list)
+    texts: list[FoundText] = field(default_factory=list)
     # Schema, table and column of the lists of rows.
     lists: set[tuple[str | None, str, str]] = field(default_factory=set)
 
     @classmethod
     def of(cls, connection: Connection, mapped: Collection[str]) -> OwnRelations:
         """Return those of a database, but for the tables that the application maps."""
-        own = cls(found=found_indexes(connection), lists=found_lists(connection))
+        own = cls(found=found_indexes(connection), texts=found_texts(connection), lists=found_lists(connection))
         inspector = inspect(connection)
         own.tables |= _vault_tables(inspector) | _recorded(connection, inspector)
         if connection.dialect.name == "sqlite":
             own.tables |= _satellites(connection, own.found)
+            own.tables |= {name for index in own.texts for name in (index.name, f"{index.name}_replaced")}
         else:
-            own.indexes |= {index.name for index in own.found}
+            own.indexes |= {index.name for index in [*own.found, *own.texts]}
         own.tables -= set(mapped)
         return own
 

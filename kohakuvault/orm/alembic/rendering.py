@@ -13,6 +13,7 @@ from .. import types as vault_types
 from .prepare import PrepareVaultTypesOp
 from .repack import RepackColumnOp
 from .row_container_ops import CreateVaultDictOp, CreateVaultListOp, DropVaultDictOp, DropVaultListOp
+from .text_index_ops import CreateTextIndexOp, DropTextIndexOp
 from .vault_table_ops import CreateVaultTableOp, DropVaultTableOp
 from .vector_index_ops import CreateVectorIndexOp, DropVectorIndexOp
 
@@ -23,8 +24,8 @@ _IMPORT = "from kohakuvault.orm import {}"
 
 def render_type(type_: str, item: Any, context: AutogenContext) -> Any:
     """Return a type of ours as Python; False for anything else. Of the form of ``render_item``."""
-    name = type(item).__name__
-    if type_ != "type" or getattr(vault_types, name, None) is not type(item):
+    name = name_of_type(item) if type_ == "type" else None
+    if name is None:
         return False
     context.imports.add(_IMPORT.format(name))
     variants = getattr(item, "_variant_mapping", None) or {}
@@ -32,6 +33,12 @@ def render_type(type_: str, item: Any, context: AutogenContext) -> Any:
     for dialect, variant in variants.items():
         text += f".with_variant({_repr_type(variant, context)}, {dialect!r})"
     return text
+
+
+def name_of_type(type_: Any) -> str | None:
+    """Return by which of our public classes a type is written; None if it is none of ours."""
+    name = repr(type_).partition("(")[0] if type(type_).__module__.startswith("kohakuvault.") else ""
+    return name if name in vault_types.__all__ else None
 
 
 def rendered_type(type_: TypeEngine[Any], context: AutogenContext) -> str:
@@ -136,4 +143,22 @@ def _vault_dict(context: AutogenContext, operation: CreateVaultDictOp | DropVaul
         key_type=rendered_type(operation.key_type, context),
         schema=text_or_none(operation.schema),
         pickle="True" if operation.pickle else None,
+    )
+
+
+@renderers.dispatch_for(CreateTextIndexOp)
+@renderers.dispatch_for(DropTextIndexOp)
+def _text_index(context: AutogenContext, operation: CreateTextIndexOp | DropTextIndexOp) -> str:
+    names = [operation.index_name] if context._has_batch else [operation.index_name, operation.table_name]
+    columns = [repr([str(column) for column in operation.columns])] if operation.columns else []
+    return call(
+        context,
+        operation.to_diff_tuple()[0],
+        *(repr(str(name)) for name in names),
+        *columns,
+        tokenize=None if operation.tokenize == "unicode61" else repr(operation.tokenize),
+        weights=text_or_none(operation.weights),
+        key=None if operation.key == "id" else repr(operation.key),
+        schema=None if context._has_batch else text_or_none(operation.schema),
+        **{name: repr(value) for name, value in operation.options.items()},
     )
