@@ -9,12 +9,15 @@ from alembic.operations.ops import ModifyTableOps
 from sqlalchemy import Table
 
 from ..text_index import TextIndex, text_indexes_of
-from ..tsvector import ts_config
+from ..tsvector import PORTER, ts_config
 from .comparing import compares, own_relations
 from .found_texts import FoundText
 from .text_index_ops import CreateTextIndexOp, DropTextIndexOp
 
 __all__: list[str] = []
+
+# By the configuration that they are on PostgreSQL.
+_TOKENIZERS = {PORTER: "porter", "simple": "unicode61"}
 
 
 @compares("table", "kohakuvault.text")
@@ -47,7 +50,7 @@ def _is_same(found: FoundText, wanted: TextIndex) -> bool:
     """Whether an index is as it is declared, as far as this database tells."""
     columns = tuple(column.name for column in wanted.columns)
     if found.config is not None:
-        return set(found.columns) == set(columns) and found.config == ts_config(wanted)
+        return set(found.columns) == set(columns) and found.config == ts_config(wanted).rpartition(".")[2]
     return (
         found.columns == columns
         and found.key == wanted.key.name
@@ -61,13 +64,13 @@ def _drop(found: FoundText) -> DropTextIndexOp:
     options: dict[str, Any] = {}
     if found.prefix is not None:
         options["prefix"] = found.prefix
-    if found.config is not None:
+    if found.config not in (None, *_TOKENIZERS):
         options["postgresql_config"] = found.config
     return DropTextIndexOp(
         found.name,
         str(found.table),
         found.columns,
-        tokenize=found.tokenize,
+        tokenize=_TOKENIZERS.get(found.config or "", found.tokenize),
         weights=found.weights,
         key=found.key,
         schema=found.schema,

@@ -159,6 +159,7 @@ def _text_index(context: AutogenContext, operation: CreateTextIndexOp | DropText
         tokenize=None if operation.tokenize == "unicode61" else repr(operation.tokenize),
         weights=text_or_none(operation.weights),
         key=None if operation.key == "id" else repr(operation.key),
+        unique=repr(operation.unique) if operation.unique else None,
         schema=None if context._has_batch else text_or_none(operation.schema),
         **{name: repr(value) for name, value in operation.options.items()},
     )

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from alembic.operations import BatchOperations, Operations
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy.engine import Connection
 
+from ...errors import InvalidArgument
 from ..text_index import TextIndex
-from .operation import VaultOperation, create_attachment, drop_attachment
+from .operation import VaultOperation, create_attachment, drop_attachment, in_order
 
 __all__ = ["CreateTextIndexOp", "DropTextIndexOp"]
 
@@ -28,6 +30,7 @@ class _TextIndexOp(VaultOperation):
         tokenize: str = "unicode61",
         weights: Sequence[float] | None = None,
         key: str = "id",
+        unique: Sequence[Sequence[str]] = (),
         schema: str | None = None,
         **options: Any,
     ) -> None:
@@ -37,6 +40,8 @@ class _TextIndexOp(VaultOperation):
         self.tokenize = tokenize
         self.weights = None if weights is None else tuple(weights)
         self.key = key
+        # The other columns of which no two rows may have the same: SQLite's triggers look at them.
+        self.unique = [list(names) for names in unique]
         self.schema = schema
         self.options = options
 
@@ -50,6 +55,7 @@ class _TextIndexOp(VaultOperation):
             "tokenize": self.tokenize,
             "weights": self.weights,
             "key": self.key,
+            "unique": self.unique,
             "schema": self.schema,
             **self.options,
         }
@@ -69,6 +75,7 @@ class _TextIndexOp(VaultOperation):
             tokenize=index.tokenize,
             weights=index.weights,
             key=index.key.name,
+            unique=_uniques(index.table),
             schema=index.table.schema,
             **index.options,
         )
@@ -76,16 +83,40 @@ class _TextIndexOp(VaultOperation):
     def to_index(self) -> TextIndex:
         """Return the index, of a table that has no other columns."""
         columns = self.columns or ["content"]
+        others = dict.fromkeys(name for names in self.unique for name in names if name not in (*columns, self.key))
         index = TextIndex(self.index_name, *columns, tokenize=self.tokenize, weights=self.weights, **self.options)
         Table(
             self.table_name,
             MetaData(),
             Column(self.key, BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
-            *(Column(name, Text()) for name in columns),
+            *(Column(name, Text()) for name in (*columns, *others)),
+            *(UniqueConstraint(*names) for names in self.unique),
             index,
             schema=self.schema,
         )
         return index
+
+    def of_reflected(self, connection: Connection) -> TextIndex:
+        """Return the index, of the table that there is."""
+        table = Table(self.table_name, MetaData(), autoload_with=connection, resolve_fks=False)
+        missing = [name for name in self.columns if name not in table.columns]
+        if missing:
+            raise InvalidArgument(
+                f"text index {self.index_name!r}: table {self.table_name!r} has no column {', '.join(missing)}"
+            )
+        columns = [table.columns[name] for name in self.columns]
+        return TextIndex(self.index_name, *columns, tokenize=self.tokenize, weights=self.weights, **self.options)
+
+
+def _uniques(table: Table) -> list[list[str]]:
+    """Return the columns of UNIQUE constraints and indexes, in an order that is the same each time."""
+    found = [list(each.columns.keys()) for each in table.constraints if isinstance(each, UniqueConstraint)]
+    found += [
+        list(each.columns.keys())
+        for each in table.indexes
+        if each.unique and each.dialect_options["sqlite"]["where"] is None
+    ]
+    return sorted(found)
 
 
 @Operations.register_operation("create_text_index")
@@ -109,6 +140,7 @@ class CreateTextIndexOp(_TextIndexOp):
         tokenize: Any = "unicode61",
         weights: Any = None,
         key: Any = "id",
+        unique: Any = (),
         schema: Any = None,
         **options: Any,
     ) -> None:
@@ -122,10 +154,13 @@ class CreateTextIndexOp(_TextIndexOp):
             As of :class:`~kohakuvault.orm.TextIndex`.
         key
             The name of the primary key.
+        unique
+            Lists of the columns of each UNIQUE constraint of the table, for ``--sql`` on SQLite; a connection tells
+            them.
         schema
             Of the table, on PostgreSQL.
         """
-        given = {"tokenize": tokenize, "weights": weights, "key": key, "schema": schema}
+        given = {"tokenize": tokenize, "weights": weights, "key": key, "unique": unique, "schema": schema}
         operations.invoke(cls(index_name, table_name, columns, **given, **options))
 
     @classmethod
@@ -137,11 +172,12 @@ class CreateTextIndexOp(_TextIndexOp):
         tokenize: Any = "unicode61",
         weights: Any = None,
         key: Any = "id",
+        unique: Any = (),
         **options: Any,
     ) -> None:
         """Make a text index of the table of the batch, after what the batch was told before."""
         impl = operations.impl
-        given = {"tokenize": tokenize, "weights": weights, "key": key, "schema": impl.schema}
+        given = {"tokenize": tokenize, "weights": weights, "key": key, "unique": unique, "schema": impl.schema}
         operations.invoke(cls(index_name, impl.table_name, columns, **given, **options))
 
 
@@ -168,6 +204,7 @@ class DropTextIndexOp(_TextIndexOp):
         tokenize: Any = "unicode61",
         weights: Any = None,
         key: Any = "id",
+        unique: Any = (),
         schema: Any = None,
         **options: Any,
     ) -> None:
@@ -176,7 +213,7 @@ class DropTextIndexOp(_TextIndexOp):
         Only ``index_name`` and ``table_name`` are needed. The rest, which is as of :meth:`create_text_index`, is what
         the operation needs to be reversed.
         """
-        given = {"tokenize": tokenize, "weights": weights, "key": key, "schema": schema}
+        given = {"tokenize": tokenize, "weights": weights, "key": key, "unique": unique, "schema": schema}
         operations.invoke(cls(index_name, table_name, columns, **given, **options))
 
     @classmethod
@@ -188,17 +225,23 @@ class DropTextIndexOp(_TextIndexOp):
         tokenize: Any = "unicode61",
         weights: Any = None,
         key: Any = "id",
+        unique: Any = (),
         **options: Any,
     ) -> None:
         """Drop a text index of the table of the batch, after what the batch was told before."""
         impl = operations.impl
-        given = {"tokenize": tokenize, "weights": weights, "key": key, "schema": impl.schema}
+        given = {"tokenize": tokenize, "weights": weights, "key": key, "unique": unique, "schema": impl.schema}
         operations.invoke(cls(index_name, impl.table_name, columns, **given, **options))
 
 
 @Operations.implementation_for(CreateTextIndexOp)
 def _create(operations: Operations, operation: CreateTextIndexOp) -> None:
-    create_attachment(operations, operation.to_index())
+    in_order(operations)
+    context = operations.migration_context
+    if context.as_sql or context.dialect.name != "sqlite":
+        create_attachment(operations, operation.to_index())
+    else:
+        create_attachment(operations, operation.of_reflected(operations.get_bind()))
 
 
 @Operations.implementation_for(DropTextIndexOp)
