@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from .engine import as_url, begin_immediate, create_engine
 from .errors import InvalidArgument, SchemaMismatch
+from .orm.alembic.foreign_keys import without_foreign_keys
 from .orm.alembic.operation import run
 from .orm.tables import TableRecord, VaultBase, table_of
 from .schema import VERSIONS, lock_schema
@@ -123,22 +124,12 @@ def ready_to_migrate(connection: Connection) -> Iterator[None]:
         _check(connection)
         yield
         return
-    enforces = False
-    if connection.dialect.name == "sqlite":
-        enforces = bool(connection.exec_driver_sql("PRAGMA foreign_keys").scalar())
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-        connection.rollback()
-    try:
-        with connection.begin():
-            if connection.dialect.name == "sqlite":
-                begin_immediate(connection.connection.dbapi_connection)
-            lock_schema(connection)
-            _check(connection)
-            yield
-    finally:
-        if enforces:
-            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
-            connection.rollback()
+    with without_foreign_keys(connection), connection.begin():
+        if connection.dialect.name == "sqlite":
+            begin_immediate(connection.connection.dbapi_connection)
+        lock_schema(connection)
+        _check(connection)
+        yield
 
 
 def _check(connection: Connection) -> None:

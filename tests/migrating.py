@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 _ENV = """
 from alembic import context
 import sqlalchemy
-from kohakuvault.orm.alembic import configure_args
+from kohakuvault.orm.alembic import configure_args, without_foreign_keys
 
 config = context.config
 said = config.attributes
@@ -29,7 +29,7 @@ if context.is_offline_mode():
         context.run_migrations()
 else:
     engine = said["make_engine"]()
-    with engine.connect() as connection:
+    with engine.connect() as connection, without_foreign_keys(connection):
         context.configure(connection=connection, target_metadata=said["metadata"], **configure_args(**said["own"]))
         with context.begin_transaction():
             context.run_migrations()

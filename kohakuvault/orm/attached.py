@@ -14,7 +14,7 @@ from typing_extensions import Self
 from ..errors import InvalidArgument
 from .verbatim import Verbatim
 
-__all__ = ["RECREATED", "Attachment", "attached_to", "check_attachment_name", "integer_key", "is_temporary", "temporary_name"]
+__all__ = ["RECREATED", "Attachment", "attached_to", "check_attachment_name", "integer_key", "is_script", "is_temporary", "temporary_name"]
 
 # In the ``memo`` of Alembic's implementation of a dialect: the copies that it puts in the place of tables, by name.
 RECREATED = "kohakuvault.recreated"
@@ -68,7 +68,7 @@ class Attachment(SchemaItem):
                 # Of a table that Alembic replaces by a copy everything stays, but for its triggers: see
                 # orm/alembic/batch_triggers.py.
                 return
-            if connection is not None:
+            if connection is not None and not is_script(_ddl_runner):
                 getattr(self, what)(connection)
                 return
             for sql in getattr(self, f"{what}_statements")(_ddl_runner.dialect):
@@ -110,6 +110,11 @@ def attached_to(table: Any, kind: type[Kind]) -> list[Kind]:
 def is_temporary(name: str) -> bool:
     """Whether a table is the copy that Alembic's batch mode makes of another, to put it in its place."""
     return name.startswith(_TEMPORARY)
+
+
+def is_script(runner: Any) -> bool:
+    """Whether what runs DDL is Alembic's ``--sql``, which has no database."""
+    return bool(getattr(runner, "as_sql", False))
 
 
 def temporary_name(name: str) -> str:

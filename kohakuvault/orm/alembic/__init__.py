@@ -6,6 +6,7 @@ own; ``context.configure(…, **configure_args(…))`` does the rest.
 
 from . import batch_triggers, comparing, comparing_texts, rendering
 from .configuring import configure_args
+from .foreign_keys import without_foreign_keys
 from .prepare import PrepareVaultTypesOp
 from .repack import RepackColumnOp
 from .row_container_ops import CreateVaultDictOp, CreateVaultListOp, DropVaultDictOp, DropVaultListOp
@@ -31,4 +32,5 @@ __all__ = [
     "comparing_texts",
     "configure_args",
     "rendering",
+    "without_foreign_keys",
 ]

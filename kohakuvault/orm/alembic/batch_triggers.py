@@ -8,15 +8,17 @@ copy, which keeps them when it is renamed.
 
 from __future__ import annotations
 
+import re
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 from alembic.ddl.base import RenameTable
 from sqlalchemy import Table, event, text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 
 from ...errors import InvalidArgument
-from ..attached import RECREATED, Attachment, attached_to, is_temporary, temporary_name
+from ..attached import RECREATED, Attachment, attached_to, is_script, is_temporary, temporary_name
 from ..verbatim import Verbatim
 
 __all__: list[str] = []
@@ -26,6 +28,9 @@ _TRIGGERS = text(
 )
 _TABLES = text("SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'")
 _CHANGING = ("CASCADE", "SET NULL", "SET DEFAULT")
+
+# Else SQLite refuses to rename the copy while there is no table of the name that triggers of other tables mention.
+_LEGACY = "PRAGMA legacy_alter_table"
 
 # By connection: of each copy the triggers that the table had.
 _kept: weakref.WeakKeyDictionary[Connection, dict[str, list[str]]] = weakref.WeakKeyDictionary()
@@ -48,13 +53,16 @@ def _begin(table: Table, connection: Connection | None, _ddl_runner: Any = None,
 def _read(table: Table, connection: Connection | None, _ddl_runner: Any = None, **kw: Any) -> None:
     """Read the triggers of a table that is to be replaced."""
     copy = temporary_name(table.name)
-    if connection is None or copy not in _copies(_ddl_runner):
+    if connection is None or is_script(_ddl_runner) or copy not in _copies(_ddl_runner):
         return
     _refuse_cascades(connection, table.name)
     if connection not in _kept:
         _kept[connection] = {}
         event.listen(connection, "after_execute", _make_again)
-    _kept[connection][copy] = [sql for sql in connection.scalars(_TRIGGERS, {"name": table.name}) if sql]
+    was_legacy = connection.exec_driver_sql(_LEGACY).scalar()
+    connection.exec_driver_sql(f"{_LEGACY}=ON")
+    triggers = [sql for sql in connection.scalars(_TRIGGERS, {"name": table.name}) if sql]
+    _kept[connection][copy] = [f"{_LEGACY}={was_legacy}", *triggers]
 
 
 @event.listens_for(Table, "after_drop")
@@ -63,12 +71,24 @@ def _dropped(table: Table, connection: Connection | None, _ddl_runner: Any = Non
     # Dropped itself, if copying failed.
     copies.pop(table.name, None)
     copy = copies.pop(temporary_name(table.name), None)
-    if copy is None or connection is not None:
+    if copy is None or not is_script(_ddl_runner):
         return
-    for attachment in attached_to(copy, Attachment):
-        for sql in attachment.create_statements(_ddl_runner.dialect):
-            if sql.lstrip().upper().startswith("CREATE TRIGGER"):
-                _ddl_runner.execute(Verbatim(sql))
+    _ddl_runner.execute(Verbatim(f"{_LEGACY}=ON"))
+    for sql in _triggers_of(table, _ddl_runner.dialect):
+        _ddl_runner.execute(Verbatim(sql))
+
+
+def _triggers_of(table: Table, dialect: Dialect) -> Iterator[str]:
+    """Give what makes, for the copy, the triggers on a table that are ours: a table of others may be what has them."""
+    quote = dialect.identifier_preparer
+    names = {re.escape(name) for name in (quote.quote(table.name), quote.quote_identifier(table.name))}
+    header = re.compile(rf"(CREATE TRIGGER\b.*? ON )(?:{'|'.join(names)})(?= )", re.DOTALL)
+    copy = quote.quote_identifier(temporary_name(table.name))
+    for owner in {*table.metadata.tables.values(), table}:
+        for attachment in attached_to(owner, Attachment):
+            for sql in attachment.create_statements(dialect):
+                if header.match(sql.lstrip()):
+                    yield header.sub(rf"\g<1>{copy}", sql, count=1)
 
 
 def _make_again(connection: Connection, statement: Any, *rest: Any) -> None:
@@ -94,6 +114,5 @@ def _refuse_cascades(connection: Connection, name: str) -> None:
             raise InvalidArgument(
                 f"batch_alter_table({name!r}) replaces the table, and table {other!r} refers to it with ON DELETE "
                 f"{actions[0]}: SQLite would do so to its rows, because foreign keys are switched on. Switch them off "
-                "for migrations: connection.exec_driver_sql('PRAGMA foreign_keys=OFF') in env.py, before "
-                "context.begin_transaction(), or pragma_foreign_keys=OFF in the URL with plugin=kohakuvault"
+                "for migrations: 'with without_foreign_keys(connection):' around context.configure() in env.py"
             )

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from alembic.operations import BatchOperations, Operations
-from sqlalchemy import Column, LargeBinary, MetaData, Table, bindparam, func, inspect, null, select, tuple_, update
+from sqlalchemy import Column, LargeBinary, MetaData, String, Table, bindparam, func, inspect, null, select, tuple_, update
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.schema import CreateColumn
 from sqlalchemy.types import TypeEngine
@@ -121,6 +122,7 @@ def _repack(operations: Operations, operation: RepackColumnOp) -> None:
             )
         _change_type(operations, operation, None)
         return
+    _prepare(operations, operation)
     connection = operations.get_bind()
     if not rewrites:
         _change_type(operations, operation, None)
@@ -157,7 +159,7 @@ def _stored_alike(operation: RepackColumnOp, dialect: Dialect) -> bool:
 def _change_type(operations: Operations, operation: RepackColumnOp, using: str | None) -> None:
     """Give the column its new type, if the database tells the two apart."""
     dialect = operations.migration_context.dialect
-    old, new = (type_.dialect_impl(dialect).compile(dialect) for type_ in (operation.from_, operation.to))
+    old, new = (type_.compile(dialect) for type_ in (operation.from_, operation.to))
     if old == new:
         return
     context = operations.migration_context
@@ -166,12 +168,18 @@ def _change_type(operations: Operations, operation: RepackColumnOp, using: str |
         with plain.batch_alter_table(operation.table_name, schema=operation.schema, recreate="always") as batch:
             batch.alter_column(operation.column_name, type_=operation.to)
         return
-    prepare = Table("_", MetaData(), Column("_", operation.to))
-    prepare.dispatch.before_create(prepare, context.connection, checkfirst=False, _ddl_runner=context.impl)  # type: ignore[attr-defined]
+    _prepare(operations, operation)
     column = dialect.identifier_preparer.quote(operation.column_name)
     source = using or column
     table = _quoted_table(dialect, operation)
     run(operations, [f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {new} USING {source}::{new}"])
+
+
+def _prepare(operations: Operations, operation: RepackColumnOp) -> None:
+    """Make what the new type needs on PostgreSQL."""
+    context = operations.migration_context
+    table: Any = Table("_", MetaData(), Column("_", operation.to), schema=operation.schema)
+    table.dispatch.before_create(table, context.connection, checkfirst=False, _ddl_runner=context.impl)
 
 
 def _rewrite(connection: Connection, operation: RepackColumnOp, target: str) -> None:
@@ -186,7 +194,7 @@ def _rewrite(connection: Connection, operation: RepackColumnOp, target: str) -> 
         schema=operation.schema,
     )
     key = [rows.c[name] for name, _ in keys]
-    converted = _Conversion(operation, connection.dialect)
+    converted = _Conversion(operation)
     write = (
         update(rows)
         .where(*(column == bindparam(f"key_{number}") for number, column in enumerate(key)))
@@ -226,14 +234,20 @@ def _pages(connection: Connection, rows: Table, key: Sequence[Any], value: Any) 
 class _Conversion:
     """A value as the other type takes it, or an error that names its row."""
 
-    def __init__(self, operation: RepackColumnOp, dialect: Dialect) -> None:
+    def __init__(self, operation: RepackColumnOp) -> None:
         self._operation = operation
+        # Others wrap what they give their driver.
+        dialect = sqlite.dialect()  # type: ignore[no-untyped-call]
         self._bind = operation.to.dialect_impl(dialect).bind_processor(dialect)
         self._result = operation.to.dialect_impl(dialect).result_processor(dialect, None)
 
     def __call__(self, value: Any, key: Sequence[Any]) -> Any:
         operation = self._operation
         try:
+            if isinstance(operation.to, LargeBinary) and type(value) is bytes:
+                return value
+            if isinstance(operation.to, String) and type(value) is not str:
+                raise TypeError(f"it is of type {type(value).__name__}")
             stored = value if self._bind is None else self._bind(value)
             back = stored if self._result is None else self._result(stored)
             if type(back) is type(value) and pack(back, allow_pickle=True) == pack(value, allow_pickle=True):
