@@ -381,6 +381,12 @@ def pack_vector(value: _Vector, dimensions: int | None, elem: _Elem | str = "f32
         Not numbers.
     """
 
+def vector_text(value: _Vector, dimensions: int | None, elem: _Elem | str = "f32") -> str:
+    """A vector as PostgreSQL reads it, which gives the same elements: ``[1.0,0.5]``, of bits ``10``.
+
+    Takes and raises what :func:`pack_vector` does.
+    """
+
 @final
 class IndexForm:
     """How the vectors of an index are encoded.

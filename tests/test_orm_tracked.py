@@ -39,7 +39,7 @@ class Doc(Described, Base):
     late: Mapped[Any] = mapped_column(Packed().tracked(), deferred=True, default=lambda: {"made": ["by default"]})
     plain: Mapped[Any] = mapped_column(Packed(), nullable=True)
     kind: Mapped[str] = mapped_column(default="doc")
-    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "doc"}
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "doc"}  # noqa: RUF012
 
 
 class Report(Doc):
@@ -49,7 +49,7 @@ class Report(Doc):
 
     id: Mapped[int] = mapped_column(sa.ForeignKey("doc.id"), primary_key=True)
     findings: Mapped[Meta]
-    __mapper_args__ = {"polymorphic_identity": "report"}
+    __mapper_args__ = {"polymorphic_identity": "report"}  # noqa: RUF012
 
 
 class Abstract(Base):
@@ -484,7 +484,7 @@ def test_a_failed_change_changes_nothing(session):
         doc.meta["s"] |= [2]
 
 
-@pytest.mark.parametrize("entity", [Report, Concrete, Imperative, Record, Described], ids=lambda entity: entity.__name__)
+@pytest.mark.parametrize("entity", [Report, Concrete, Imperative, Record, Described])
 def test_a_tracked_type_works_however_it_came_into_the_mapping(session, entity):
     attribute = {Report: "findings", Described: "described"}.get(entity, "meta")
     entity = Doc if entity is Described else entity

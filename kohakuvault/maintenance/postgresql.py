@@ -88,11 +88,9 @@ class PostgreSQLMaintenance(Maintenance):
         return column
 
     def wrong_class(self, column: str, found: str) -> str | None:
-        # The domains of our columns, by the types that they are over.
-        domain = found.rpartition(".")[2]
-        if domain.startswith("kv_"):
-            found = "halfvec" if domain.startswith("kv_i8") else "bytea"
-        return super().wrong_class(column, found)
+        # The domains of our columns are over bytea.
+        is_domain = found.rpartition(".")[2].startswith("kv_")
+        return super().wrong_class(column, "bytea" if is_domain else found)
 
     def key_decoder(self, decode: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
         return lambda storage_class, stored: decode(stored)

@@ -1,6 +1,7 @@
 """SQLAlchemy's side of KohakuVault: column types, the vault's mapped tables and search expressions."""
 
 from . import tracked_attributes  # noqa: F401 (it listens)
+from .annotations import annotated_types, type_annotation_map
 from .distance import Distance
 from .match import match, rank, text_search
 from .nearest import nearest
@@ -26,12 +27,14 @@ __all__ = [
     "VaultList",
     "Vector",
     "VectorIndex",
+    "annotated_types",
     "match",
     "nearest",
     "rank",
     "reflected_type",
     "required_objects",
     "text_search",
+    "type_annotation_map",
     "vault_dict",
     "vault_list",
 ]

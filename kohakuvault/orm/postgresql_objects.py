@@ -48,9 +48,9 @@ def required_objects(types: Iterable[TypeEngine[Any]], schema: str | None = None
     END $do$
     """
     implementations = [found for type_ in types for found in _implementations(type_)]
-    domains = {each.name: each.base for each in implementations if isinstance(each, PGDomain)}
-    creations = [f"CREATE DOMAIN {_qualified(name, schema)} AS {base}" for name, base in sorted(domains.items())]
-    if any(isinstance(each, PGVector) for each in implementations) or any(base != "BYTEA" for base in domains.values()):
+    domains = {each.name for each in implementations if isinstance(each, PGDomain)}
+    creations = [f"CREATE DOMAIN {_qualified(name, schema)} AS BYTEA" for name in sorted(domains)]
+    if any(isinstance(each, PGVector) for each in implementations):
         creations.insert(0, "CREATE EXTENSION IF NOT EXISTS vector")
     return [_UNLESS_THERE.format(create=create) for create in creations]
 

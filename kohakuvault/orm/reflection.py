@@ -19,7 +19,7 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.exc import NoSuchTableError
-from sqlalchemy.types import NullType, TypeEngine
+from sqlalchemy.types import LargeBinary, NullType, TypeEngine
 
 from ..errors import InvalidArgument
 from .types import Key, Packed, PackedArray, Tensor, Vector
@@ -38,20 +38,21 @@ _VECTORS: dict[str, Callable[..., TypeEngine[Any]]] = {
     "f32": Vector,
     **{elem: partial(Vector, elem=elem) for elem in ("f16", "i8", "bit")},
 }
+# Int8 is halfvec too, which nothing tells.
+_PGVECTOR_ELEMENTS = {"vector": "f32", "halfvec": "f16"}
 _DECLARED = re.compile(r"(?:kv_(?P<domain>\w+)|(?P<blob>\w+)_blob(?:\((?P<size>\d+)\))?)", re.IGNORECASE)
-_VECTOR = re.compile(r"(?:(?P<name>vector|halfvec)|kv_i8)(?:[(_](?P<size>\d+)\)?)?", re.IGNORECASE)
+_PGVECTOR = re.compile(r"(?P<name>vector|halfvec)(?:\((?P<size>\d+)\))?", re.IGNORECASE)
 
 
 def type_named(name: str) -> TypeEngine[Any] | None:
     """Return the type that a database calls ``name``; None if that is none of ours.
 
-    >>> type_named("TENSOR_U8_64_64_3_BLOB"), type_named("kv_i8_384"), type_named("BLOB")
-    (Tensor('u8', 64, 64, 3), Vector(384, elem='i8'), None)
+    >>> type_named("TENSOR_U8_64_64_3_BLOB"), type_named("halfvec(384)"), type_named("BLOB")
+    (Tensor('u8', 64, 64, 3), Vector(384, elem='f16'), None)
     """
-    vector = _VECTOR.fullmatch(name)
+    vector = _PGVECTOR.fullmatch(name)
     if vector is not None:
-        elem = {"vector": "f32", "halfvec": "f16"}.get((vector["name"] or "").lower(), "i8")
-        return _checked(_VECTORS[elem], *_sizes(vector["size"]))
+        return _checked(_VECTORS[_PGVECTOR_ELEMENTS[vector["name"].lower()]], *_sizes(vector["size"]))
     declared = _DECLARED.fullmatch(name)
     if declared is None:
         return None
@@ -83,7 +84,8 @@ def reflected_type(
 ) -> TypeEngine[Any] | None:
     """Return our type that a column of a database was declared as; None if it was not, or is not there.
 
-    Bits are told on SQLite alone: PostgreSQL's ``bit`` says nothing about being a vector.
+    On PostgreSQL a column of bits is none, because ``bit`` says nothing about being a vector, and one of int8 is read
+    as float16, because both are ``halfvec``.
     """
     inspector = bind if isinstance(bind, Inspector) else inspect(bind)
     if inspector.dialect.name == "sqlite":
@@ -134,18 +136,23 @@ def _recognise(inspector: Inspector, table: Table, column: Any) -> None:
         column["type"] = found
 
 
+def _reflecting(make: Callable[..., TypeEngine[Any]], most: int = 0) -> Callable[..., TypeEngine[Any]]:
+    """Return what SQLAlchemy calls with the numbers that stand behind a name, ``most`` of them."""
+    # Another number, and it is a stranger's column of that name, which has bytes.
+    return lambda *numbers: (len(numbers) <= most and _checked(make, *numbers)) or LargeBinary()
+
+
 def _register() -> None:
     sqlite: dict[str, Any] = SQLiteDialect.ischema_names
     postgresql: dict[str, Any] = PGDialect.ischema_names
     for name, make in _FIXED.items():
-        sqlite.setdefault(f"{name.upper()}_BLOB", make)
-        postgresql.setdefault(f"kv_{name}", make)
+        sqlite.setdefault(f"{name.upper()}_BLOB", _reflecting(make))
+        postgresql.setdefault(f"kv_{name}", _reflecting(make))
     for elem, make in _VECTORS.items():
-        sqlite.setdefault(f"{elem.upper()}_BLOB", make)
+        sqlite.setdefault(f"{elem.upper()}_BLOB", _reflecting(make, 1))
     # pgvector's own classes where the application has imported that: its types are what its code expects.
-    postgresql.setdefault("vector", _VECTORS["f32"])
-    postgresql.setdefault("halfvec", _VECTORS["f16"])
-    postgresql.setdefault("kv_i8", _VECTORS["i8"])
+    for name, elem in _PGVECTOR_ELEMENTS.items():
+        postgresql.setdefault(name, _reflecting(_VECTORS[elem], 1))
 
 
 _register()

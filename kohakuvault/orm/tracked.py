@@ -46,6 +46,10 @@ class Tracked:
                     seen.add(id(holder))
                     todo.append(holder)
 
+    def __packed_as__(self) -> Any:
+        """Return what is stored: see :mod:`kohakuvault.packing`."""
+        return plain(self)
+
     def _flag_owners(self) -> None:
         for state, keys in list((self._owners or {}).items()):
             for key in list(keys):

@@ -28,25 +28,40 @@ def check_element(elem: Any) -> str:
     return elem
 
 
-def array_from(value: Any, elem: str | None, what: object) -> Array:
+def array_from(value: Any, elem: str | None, what: str) -> Array:
     """Return an array, or nested lists and tuples of numbers, as an array of the element type; None for its own.
 
     Errors name ``what`` it is for.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise UnsupportedType("a masked array has no values where it is masked; fill them with filled()")
-    if not (isinstance(value, (list, tuple, bool, int, float)) or hasattr(value, "__array__")):
+    is_array = hasattr(value, "__array__")
+    if not (is_array or isinstance(value, (list, tuple, bool, int, float))):
         raise UnsupportedType(f"{what} takes arrays and nested lists of numbers, not {type(value).__name__}")
     try:
         array: Array = np.asarray(value)
     except ValueError as error:
         raise InvalidArgument(f"{what} cannot take {value!r:.60}: {error}") from error
-    except OverflowError as error:
-        raise InvalidArgument(f"{what} cannot hold a number of {value!r:.60}: {error}") from error
     if elem is None:
         return array
     stored = ARRAY_ELEMENTS[elem]
     if array.dtype == stored:
         return array
-    # Of nothing, numpy makes floats.
-    return array.astype(stored) if not array.size else converted(array, stored, str(what))
+    if not array.size:
+        # Of nothing, numpy makes floats.
+        return array.astype(stored)
+    if not is_array and stored.kind in "iu" and array.dtype.kind in "fO":
+        return _whole(value, stored, what)
+    return converted(array, stored, what)
+
+
+def _whole(value: Any, stored: np.dtype[Any], what: str) -> Array:
+    """Return integers of which numpy makes floats or objects, because they fit no integers of its own together."""
+    numbers = np.asarray(value, dtype=object)
+    limits = np.iinfo(stored)
+    for number in numbers.flat:
+        if type(number) is not int:
+            raise UnsupportedType(f"{what} takes integers, not {number!r:.60} of type {type(number).__name__}")
+        if not limits.min <= number <= limits.max:
+            raise InvalidArgument(f"{number} given; {what} holds {limits.min} to {limits.max}")
+    return numbers.astype(stored)

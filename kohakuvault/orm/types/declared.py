@@ -29,22 +29,16 @@ class NamedBlob(UserDefinedType[Any]):
 
 
 class PGDomain(UserDefinedType[Any]):
-    """A domain of ours over ``base``, in the schema of the table whose column has it.
+    """A domain of ours over ``bytea``, in the schema of the table whose column has it.
 
-    Only the definition of a column names the domain: casts name the base, so that statements need no ``search_path``
+    Only the definition of a column names the domain: casts name ``bytea``, so that statements need no ``search_path``
     that leads to the domain.
     """
 
     cache_ok = True
 
-    def __init__(self, name: str, base: str = "BYTEA") -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.base = base
-
-    @property
-    def render_bind_cast(self) -> bool:  # type: ignore[override]
-        """Whether drivers do not know the type of a parameter by themselves, as they do that of bytes."""
-        return self.base != "BYTEA"
 
     def get_col_spec(self, **kw: Any) -> str:
         expression, preparer = kw.get("type_expression"), kw.get("identifier_preparer")
@@ -52,7 +46,7 @@ class PGDomain(UserDefinedType[Any]):
             table = getattr(expression, "table", None)
             schema = None if preparer is None or table is None else preparer.schema_for_object(table)
             return self.name if schema is None else f"{preparer.quote_schema(schema)}.{self.name}"  # type: ignore[union-attr]
-        return self.name if expression is None and preparer is None else self.base
+        return self.name if expression is None and preparer is None else "BYTEA"
 
 
 class DeclaredType(TypeDecorator[Any]):

@@ -44,15 +44,15 @@ class PackedArray(DeclaredType):
 
     def to_bytes(self, value: Any) -> bytes:
         """Return an array as it is stored, or raise what is wrong with it."""
-        return pack(array_from(value, self.elem, self))
+        return pack(array_from(value, self.elem, repr(self)))
 
     def from_bytes(self, data: Any) -> Array:
         """Return the array that is stored as ``data``."""
         array = unpack(data) if isinstance(data, (bytes, memoryview)) else data
         if not isinstance(array, np.ndarray):
-            raise CorruptValue(f"stored {self} is {array!r:.40} of type {type(array).__name__}; expected an array")
+            raise CorruptValue(f"stored {self!r} is {array!r:.40} of type {type(array).__name__}; expected an array")
         if self.elem is not None and array.dtype != ARRAY_ELEMENTS[self.elem]:
-            raise CorruptValue(f"stored {self} has the dtype {array.dtype}")
+            raise CorruptValue(f"stored {self!r} has the dtype {array.dtype}")
         return array
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:

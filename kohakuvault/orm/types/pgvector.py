@@ -1,6 +1,6 @@
 """PostgreSQL's types of vectors: pgvector's ``vector`` and ``halfvec``, and the server's own ``bit``.
 
-Int8 is a domain over ``halfvec``, so that reflection tells it from float16.
+Int8 is ``halfvec`` as float16 is: an index of pgvector takes the dimensions from the column, and of a domain has none.
 
 Vectors travel in their text form, which needs no registration on the connection.
 """
@@ -12,9 +12,7 @@ from typing import Any
 from sqlalchemy.dialects.postgresql import BIT
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
-from .declared import PGDomain
-
-__all__ = ["PGHalfVector", "PGVector", "cast_type", "postgresql_type"]
+__all__ = ["PGHalfVector", "PGVector", "postgresql_type"]
 
 
 class PGVector(UserDefinedType[Any]):
@@ -47,16 +45,6 @@ class _Bits(BIT):
 
 def postgresql_type(elem: str, dimensions: int | None) -> TypeEngine[Any]:
     """Return the type of columns of vectors whose elements are ``elem``."""
-    if elem == "i8":
-        name = "kv_i8" if dimensions is None else f"kv_i8_{dimensions}"
-        return PGDomain(name, cast_type(elem, dimensions))
     if elem == "bit":
         return _Bits(dimensions)
     return PGVector(dimensions) if elem == "f32" else PGHalfVector(dimensions)
-
-
-def cast_type(elem: str, dimensions: int | None) -> str:
-    """Return the type that parameters and literals are cast to."""
-    if elem == "bit":
-        return f"BIT({dimensions})"
-    return (PGVector(dimensions) if elem == "f32" else PGHalfVector(dimensions)).get_col_spec()

@@ -70,19 +70,19 @@ class Tensor(DeclaredType):
 
     def to_bytes(self, value: Any) -> bytes:
         """Return an array as it is stored, or raise what is wrong with it."""
-        array = array_from(value, self.elem, self)
+        array = array_from(value, self.elem, repr(self))
         if array.shape != self.shape:
-            raise InvalidArgument(f"array of shape {array.shape} given; {self} takes {self.shape}")
+            raise InvalidArgument(f"array of shape {array.shape} given; {self!r} takes {self.shape}")
         return array.tobytes()
 
     def from_bytes(self, data: Any) -> Array:
         """Return the array that is stored as ``data``."""
         if not isinstance(data, (bytes, memoryview)) or len(data) != self.nbytes:
-            raise CorruptValue(f"stored {self} is {data!r:.40}; expected {self.nbytes} bytes")
+            raise CorruptValue(f"stored {self!r} is {data!r:.40}; expected {self.nbytes} bytes")
         stored = ARRAY_ELEMENTS[self.elem]
         array = np.frombuffer(data, stored).astype(stored.newbyteorder("="))
         if self.elem == "bool" and array.view(np.uint8).max() > 1:
-            raise CorruptValue(f"stored {self} has bytes other than 0 and 1")
+            raise CorruptValue(f"stored {self!r} has bytes other than 0 and 1")
         return array.reshape(self.shape)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from ..tracked import plain
 from .packed import Packed
 
 __all__ = ["TrackedPacked"]
@@ -21,8 +17,3 @@ class TrackedPacked(Packed):
 
     def tracked(self) -> TrackedPacked:
         return self
-
-    @property
-    def pack(self) -> Callable[[Any], bytes]:
-        pack = super().pack
-        return lambda value: pack(plain(value))

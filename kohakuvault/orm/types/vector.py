@@ -13,8 +13,8 @@ from sqlalchemy.types import LargeBinary, TypeDecorator, TypeEngine
 from ...errors import CorruptValue, InvalidArgument, KohakuVaultError
 from ..distance import Distance
 from .declared import NamedBlob, compiled_name
-from .pgvector import cast_type, postgresql_type
-from .vector_elements import Array, element_of, vector_bytes
+from .pgvector import postgresql_type
+from .vector_elements import Array, element_of, vector_as_text, vector_bytes
 
 __all__ = ["Vector"]
 
@@ -78,19 +78,17 @@ class Vector(TypeDecorator[Any]):
         """Return the array of a packed vector."""
         return element_of(self.elem).from_bytes(packed, self.dimensions)
 
-    def _to_text(self, value: Any) -> str:
-        return element_of(self.elem).to_text(self.from_bytes(self.to_bytes(value)))
-
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
-        convert = self.to_bytes if dialect.name == "sqlite" else self._to_text
-        return lambda value: None if value is None else convert(value)
+        convert: Any = vector_bytes if dialect.name == "sqlite" else vector_as_text
+        dimensions, elem = self.dimensions, self.elem
+        return lambda value: None if value is None else convert(value, dimensions, elem)
 
     def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
         if dialect.name == "sqlite":
             return lambda value: f"X'{self.to_bytes(value).hex()}'"
         # Bare, it would be of no type, which functions cannot choose by.
-        type_ = cast_type(self.elem, self.dimensions)
-        return lambda value: f"CAST('{self._to_text(value)}' AS {type_})"
+        type_ = postgresql_type(self.elem, self.dimensions).compile(dialect)
+        return lambda value: f"CAST('{vector_as_text(value, self.dimensions, self.elem)}' AS {type_})"
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         return self._from_database
@@ -124,7 +122,7 @@ class Vector(TypeDecorator[Any]):
             numbers = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
         if numbers.ndim != 1 or (self.dimensions is not None and len(numbers) != self.dimensions):
             raise CorruptValue(
-                f"stored vector has shape {numbers.shape}; {self} has {self.dimensions or 'any number of'}"
+                f"stored vector has shape {numbers.shape}; {self!r} has {self.dimensions or 'any number of'}"
             )
         return element.convert(numbers)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ..._native import pack_vector
+from ..._native import pack_vector, vector_text
 from ...errors import CorruptValue, InvalidArgument, UnsupportedType
 
-__all__ = ["ELEMENTS", "Element", "element_of", "vector_bytes"]
+__all__ = ["ELEMENTS", "Element", "element_of", "vector_as_text", "vector_bytes"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Form = TypeVar("Form", bytes, str)
 
 
 def vector_bytes(value: Any, dimensions: int | None, elem: str = "f32") -> bytes:
@@ -36,8 +37,17 @@ def vector_bytes(value: Any, dimensions: int | None, elem: str = "f32") -> bytes
     UnsupportedType
         for anything that is not numbers.
     """
+    return _checked(pack_vector, value, dimensions, elem)
+
+
+def vector_as_text(value: Any, dimensions: int | None, elem: str = "f32") -> str:
+    """Return ``value`` as the text that PostgreSQL reads; takes and raises what :func:`vector_bytes` does."""
+    return _checked(vector_text, value, dimensions, elem)
+
+
+def _checked(function: Callable[[Any, int | None, str], Form], value: Any, dimensions: int | None, elem: str) -> Form:
     try:
-        return pack_vector(value, dimensions, elem)
+        return function(value, dimensions, elem)
     except ValueError as error:
         raise InvalidArgument(str(error)) from error
     except TypeError as error:
@@ -53,7 +63,6 @@ class Element:
     #: Bytes that hold one or, of bits, eight elements.
     cell_bytes: int
     unpack: Callable[[bytes, int | None], Array]
-    to_text: Callable[[Array], str]
     from_text: Callable[[str], Array]
 
     def size(self, dimensions: int) -> int:
@@ -97,17 +106,8 @@ def _unpack_bits(packed: bytes, dimensions: int | None) -> Array:
     return bits[:dimensions]
 
 
-def _numbers_to_text(array: Array) -> str:
-    # repr of the float64 that equals each element is exact, so nothing is lost on the way.
-    return "[" + ",".join(map(repr, array.tolist())) + "]"
-
-
 def _numbers_from_text(text: str) -> Array:
     return np.array(text[1:-1].split(","), dtype=np.float32)
-
-
-def _bits_to_text(array: Array) -> str:
-    return (array.view(np.uint8) + ord("0")).tobytes().decode()
 
 
 def _bits_from_text(text: str) -> Array:
@@ -116,7 +116,7 @@ def _bits_from_text(text: str) -> Array:
 
 def _numbers(name: str, stored: str) -> Element:
     dtype = np.dtype(stored).newbyteorder("=")
-    return Element(name, dtype, dtype.itemsize, _unpack_numbers(stored), _numbers_to_text, _numbers_from_text)
+    return Element(name, dtype, dtype.itemsize, _unpack_numbers(stored), _numbers_from_text)
 
 
 #: The element types by name.
@@ -124,5 +124,5 @@ ELEMENTS = {
     "f32": _numbers("f32", "<f4"),
     "f16": _numbers("f16", "<f2"),
     "i8": _numbers("i8", "i1"),
-    "bit": Element("bit", np.dtype(np.bool_), 1, _unpack_bits, _bits_to_text, _bits_from_text),
+    "bit": Element("bit", np.dtype(np.bool_), 1, _unpack_bits, _bits_from_text),
 }

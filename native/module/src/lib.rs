@@ -34,7 +34,7 @@ mod _native {
     #[pymodule_export]
     use crate::python::nearest::NearestAggregate;
     #[pymodule_export]
-    use crate::python::packed_vector::pack_vector;
+    use crate::python::packed_vector::{pack_vector, vector_text};
     #[pymodule_export]
     use crate::python::packing::face::{pack, pack_cbor, pack_msgpack, unpack, unpack_cbor, unpack_msgpack};
     #[pymodule_export]

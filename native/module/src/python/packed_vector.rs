@@ -1,5 +1,7 @@
 //! Vectors packed as they are stored, from whatever holds numbers.
 
+use std::fmt::Write as _;
+
 use kohakuvault_core::distance::DistanceError;
 use kohakuvault_core::dtype::Scalar;
 use kohakuvault_core::element::Element;
@@ -223,7 +225,55 @@ pub(crate) fn pack_vector<'py>(
     dimensions: Option<usize>,
     elem: &str,
 ) -> PyResult<Bound<'py, PyBytes>> {
+    let packed = checked(value, parse_element(elem)?, dimensions)?;
+    Ok(PyBytes::new(value.py(), &packed.bytes))
+}
+
+/// A vector of finite numbers as text that reads as the same elements.
+#[pyfunction]
+#[pyo3(signature = (value, dimensions, elem="f32"))]
+pub(crate) fn vector_text(
+    value: &Bound<'_, PyAny>,
+    dimensions: Option<usize>,
+    elem: &str,
+) -> PyResult<String> {
     let element = parse_element(elem)?;
+    let packed = checked(value, element, dimensions)?;
+    match element {
+        Element::F32 => Ok(numbers_text::<4>(&packed.bytes)),
+        Element::F16 => Ok(numbers_text::<2>(&packed.bytes)),
+        Element::I8 => Ok(listed(packed.bytes.iter().map(|&byte| byte.cast_signed()))),
+        Element::Bit => {
+            let length = dimensions.or(packed.dimensions).unwrap_or(packed.bytes.len() * 8);
+            let bits = packed.bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
+            Ok(bits.take(length).map(|bit| if bit == 0 { '0' } else { '1' }).collect())
+        }
+    }
+}
+
+fn numbers_text<const BYTES: usize>(bytes: &[u8]) -> String
+where
+    [u8; BYTES]: Cell,
+{
+    let (cells, _) = bytes.as_chunks::<BYTES>();
+    listed(cells.iter().map(|cell| cell.value()))
+}
+
+/// Rust's text of a float is the shortest that reads as the same.
+fn listed(numbers: impl Iterator<Item = impl std::fmt::Debug>) -> String {
+    let mut text = String::from("[");
+    for (index, number) in numbers.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        // Never fails: memory grows, or the process ends.
+        let _ = write!(text, "{number:?}");
+    }
+    text.push(']');
+    text
+}
+
+fn checked(value: &Bound<'_, PyAny>, element: Element, dimensions: Option<usize>) -> PyResult<PackedVector> {
     let packed = to_packed(value, element, dimensions)?;
     if packed.bytes.is_empty() {
         return Err(value_error("an empty vector given; expected at least one dimension"));
@@ -234,5 +284,5 @@ pub(crate) fn pack_vector<'py>(
         return Err(value_error(format!("{given} dimensions given; expected {expected}")));
     }
     check_finite(element, &packed.bytes)?;
-    Ok(PyBytes::new(value.py(), &packed.bytes))
+    Ok(packed)
 }

@@ -7,6 +7,7 @@ use pyo3::types::{PyBytes, PyFrozenSet, PyInt, PySet, PyTuple};
 
 use super::classes::classes;
 use super::errors::{kind, short, unsupported};
+use super::stand_in::stand_in;
 use super::walk::{Encoding, Written};
 
 pub(super) const POSITIVE_BIG_INT: u64 = 2;
@@ -98,7 +99,8 @@ impl Encoding for Writer<'_> {
         }
         let tagged = classes(py)?.cbor_tag.bind(py).call1((value,))?;
         if tagged.is_none() {
-            return Err(refuse(value));
+            let Some(plain) = stand_in(value)? else { return Err(refuse(value)) };
+            return Ok(Written::Head { items: PyTuple::new(py, [plain])?, hashable });
         }
         let (tag, content): (u64, Bound<'py, PyAny>) = tagged.extract()?;
         cbor::write_head(self.out, Major::Tag, tag);

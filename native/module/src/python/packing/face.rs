@@ -14,6 +14,7 @@ use super::array::{Parts, array_of};
 use super::classes::classes;
 use super::errors::{as_corrupt, corrupt, invalid, kind, refuse, short, surrogates, unsupported};
 use super::msgpack_writer::is_numpy_scalar;
+use super::stand_in::stand_in;
 use super::walk::walk;
 use super::{cbor_reader, cbor_writer, json, json_writer, msgpack_reader, msgpack_writer, number, pickle};
 
@@ -242,8 +243,11 @@ fn pack_other<'py, T: Target<'py>>(
         // A first look, at what `walk` would write as a pickle inside of MessagePack.
         Ok(msgpack_writer::Writer { out, allow_pickle: false }.known(value)?.is_some())
     })?;
-    match known {
-        Some(packed) => Ok(packed),
+    if let Some(packed) = known {
+        return Ok(packed);
+    }
+    match stand_in(value)? {
+        Some(plain) => pack_to(target, &plain, allow_pickle),
         None if allow_pickle => in_form(target, value, Form::Pickle, true),
         None => Err(refuse(value)),
     }
@@ -294,7 +298,10 @@ fn in_form<'py, T: Target<'py>>(
             out.push(tag::JSON);
             json_writer::append(out, value)
         }),
-        Form::Pickle if allow_pickle => target.tagged(tag::PICKLE, &[pickle::dumps(value)?.as_bytes()]),
+        Form::Pickle if allow_pickle => {
+            let plain = stand_in(value)?;
+            target.tagged(tag::PICKLE, &[pickle::dumps(plain.as_ref().unwrap_or(value))?.as_bytes()])
+        }
         Form::Pickle => Err(unsupported(
             py,
             format!(

@@ -8,6 +8,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
 
 use super::errors::{changed, clipped, invalid, kind, short, surrogates, unsupported};
 use super::json::MAX_DEPTH;
+use super::stand_in::stand_in;
 use super::walk::Entries;
 
 /// Appends a value. After an error the end is undefined.
@@ -94,7 +95,10 @@ fn begin<'py>(out: &mut Vec<u8>, value: &Bound<'py, PyAny>) -> PyResult<Option<F
     } else if let Ok(value) = value.cast_exact::<PyBool>() {
         out.extend_from_slice(if value.is_true() { b"true" } else { b"false" });
     } else {
-        return Err(other_type(value));
+        return match stand_in(value)? {
+            Some(plain) => begin(out, &plain),
+            None => Err(other_type(value)),
+        };
     }
     Ok(None)
 }

@@ -29,6 +29,7 @@ mod number;
 mod pickle;
 pub(crate) mod rows;
 pub(crate) mod scan;
+mod stand_in;
 mod time;
 pub(crate) mod values;
 mod walk;

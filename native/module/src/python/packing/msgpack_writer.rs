@@ -11,6 +11,7 @@ use super::super::buffer::{Array, Item};
 use super::array::Parts;
 use super::classes::classes;
 use super::errors::{invalid, refuse, surrogates, unsupported};
+use super::stand_in::stand_in;
 use super::walk::{Encoding, Written};
 use super::{number, pickle, time};
 use kohakuvault_core::dtype::Scalar;
@@ -81,8 +82,11 @@ impl Encoding for Writer<'_> {
     }
 
     fn other<'py>(&mut self, value: &Bound<'py, PyAny>, _: bool) -> PyResult<Written<'py>> {
-        match self.known(value)? {
-            Some(written) => Ok(written),
+        if let Some(written) = self.known(value)? {
+            return Ok(written);
+        }
+        match stand_in(value)? {
+            Some(plain) => Ok(Written::Head { items: PyTuple::new(value.py(), [plain])?, hashable: false }),
             None if self.allow_pickle => {
                 self.extension(extension::PICKLE, pickle::dumps(value)?.as_bytes(), value.py())?;
                 Ok(Written::Whole)
