@@ -29,6 +29,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 from ..errors import InvalidArgument
 from .text_target import TextTarget, text_target
+from .trigrams import is_of_trigrams, trigram_match, trigram_rank
 from .tsvector import or_lacking, ts_query, ts_rank, ts_vector
 from .types.search_query import SearchQuery, check_query
 
@@ -91,9 +92,7 @@ def rank(target: Any, query: str | BindParameter[str], *, escape: bool = True) -
     # LIMIT makes SQLite search once and keep what it found, rather than search for each row.
     hits = _hits(searched, words, "rowid", "rank").limit(literal_column("-1")).subquery()
     score = select(-hits.c.rank).where(hits.c.rowid == searched.key).correlate_except(hits).scalar_subquery()
-    return _Rank(
-        func.coalesce(score, literal_column("0.0")), or_lacking(lambda: _ts_rank(searched, words, escape))
-    )
+    return _Rank(func.coalesce(score, literal_column("0.0")), or_lacking(lambda: _ts_rank(searched, words, escape)))
 
 
 def text_search(
@@ -144,15 +143,15 @@ def text_search(
     if k is not None:
         # FTS5 sorts by its rank itself, and by nothing else.
         on_sqlite = on_sqlite.order_by(minus_score).limit(k)
-    found = _TextSearch(
-        on_sqlite.scalar_subquery(), or_lacking(lambda: _ts_search(searched, words, k, where, escape))
-    )
+    found = _TextSearch(on_sqlite.scalar_subquery(), or_lacking(lambda: _ts_search(searched, words, k, where, escape)))
     return found.table_valued(column("id", searched.key.type), column("score", Float()))
 
 
 def _operand(searched: TextTarget, query: Any, escape: bool) -> ColumnElement[Any]:
     """Return a query as a parameter that each database gets as it takes it."""
-    kind = SearchQuery(escape, parsed="postgresql_config" in searched.index.options)
+    index = searched.index
+    form = "trigrams" if is_of_trigrams(index) else "text" if "postgresql_config" in index.options else "words"
+    kind = SearchQuery(escape, form)
     if isinstance(query, BindParameter):
         return type_coerce(query, kind)
     return bindparam(None, check_query(query, escape=escape), type_=kind, unique=True)
@@ -162,20 +161,28 @@ def _hits(searched: TextTarget, query: ColumnElement[Any], *columns: str) -> Sel
     """Return a search of the FTS5 table, whose rows have the ``rowid`` and the ``rank``, of which less is better."""
     # The hidden column of the table's own name stands for all.
     column_ = searched.of_one or searched.index.name
-    types = {"rowid": Integer(), "rank": Float()}
+    types: dict[str, Any] = {"rowid": Integer(), "rank": Float()}
     fts = table(searched.index.name, *(column(name, types[name]) for name in columns), column(column_, Text()))
     return select(*(fts.c[name] for name in columns)).where(fts.c[column_].op("MATCH", is_comparison=True)(query))
 
 
 def _ts_match(searched: TextTarget, query: ColumnElement[Any], escape: bool) -> ColumnElement[bool]:
-    vector = ts_vector(searched.index, searched.columns)
-    return vector.op("@@", is_comparison=True)(ts_query(searched.index, query, escape=escape))
+    index, columns = searched.index, searched.columns
+    if is_of_trigrams(index):
+        if not escape:
+            raise InvalidArgument(
+                f"text index {index.name!r}: PostgreSQL has no query language for tokenize={index.tokenize!r}; "
+                "only escape=True searches there"
+            )
+        return trigram_match(index, columns, query)
+    return ts_vector(index, columns).op("@@", is_comparison=True)(ts_query(index, query, escape=escape))
 
 
 def _ts_rank(searched: TextTarget, query: ColumnElement[Any], escape: bool) -> ColumnElement[float]:
-    index = searched.index
-    vector = ts_vector(index, searched.columns)
-    return ts_rank(index, vector, ts_query(index, query, escape=escape), weighs=searched.of_one is None)
+    index, columns, weighs = searched.index, searched.columns, searched.of_one is None
+    if is_of_trigrams(index):
+        return trigram_rank(index, columns, query, weighs=weighs)
+    return ts_rank(index, ts_vector(index, columns), ts_query(index, query, escape=escape), weighs=weighs)
 
 
 def _ts_search(searched: TextTarget, query: ColumnElement[Any], k: Any, where: Any, escape: bool) -> ColumnElement[Any]:

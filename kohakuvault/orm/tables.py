@@ -346,7 +346,9 @@ def _text_class(
 ) -> type[TextTable]:
     taken = [column for column in columns if column in ("id", "value") or hasattr(TextTable, column)]
     if taken or not columns:
-        raise InvalidArgument(f"columns of text cannot be {columns!r}: there is one at least, and id and value are taken")
+        raise InvalidArgument(
+            f"columns of text cannot be {columns!r}: there is one at least, and id and value are taken"
+        )
     said = {"__text_columns__": columns, "__tokenize__": tokenize, "__weights__": weights, "__pickle__": pickle}
     return _mapped(name, TextTable, said)
 

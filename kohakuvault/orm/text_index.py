@@ -81,18 +81,20 @@ class TextIndex(Attachment):
         **options: Any,
     ) -> None:
         self.name = check_attachment_name(name, "an index")
-        if not isinstance(tokenize, str) or not tokenize.strip() or "\0" in tokenize:
+        given: Any = tokenize
+        if not isinstance(given, str) or not tokenize.strip() or "\0" in tokenize:
             raise InvalidArgument(f"text index {name!r}: tokenize is a str such as 'unicode61', not {tokenize!r:.60}")
         self.tokenize = tokenize
-        self._columns = columns
+        self._columns: tuple[str | Column[Any], ...] = columns
         names = [each.lower() for each in self._column_names]
         if not names or len(set(names)) < len(names):
             raise InvalidArgument(f"text index {name!r} is of one or more columns, each given once")
-        for each in (name, *names):
-            if each.lower() in _RESERVED or (each is not name and each == name.lower()):
-                raise InvalidArgument(
-                    f"text index {name!r}: neither it nor a column can be named {each!r}, which is a column of FTS5's own"
-                )
+        taken = {*_RESERVED, name.lower()}.intersection(names) or {name.lower()}.intersection(_RESERVED)
+        if taken:
+            raise InvalidArgument(
+                f"text index {name!r}: FTS5 has a column {taken.pop()!r} of its own, and one of the name of the index; "
+                "choose another name for the index or the column"
+            )
         self.weights = None if weights is None else _checked_weights(name, weights, len(columns))
         self.options = _checked(name, options)
         table = getattr(columns[0], "table", None)
@@ -111,9 +113,7 @@ class TextIndex(Attachment):
 
     def copy(self) -> TextIndex:
         """Return the same index for another table."""
-        return TextIndex(
-            self.name, *self._column_names, tokenize=self.tokenize, weights=self.weights, **self.options
-        )
+        return TextIndex(self.name, *self._column_names, tokenize=self.tokenize, weights=self.weights, **self.options)
 
     @property
     def _column_names(self) -> list[str]:
@@ -220,5 +220,7 @@ def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
         if option == "postgresql_config":
             check_attachment_name(value, "a text search configuration")
         elif not (isinstance(value, tuple) and value and all(type(n) is int and 0 < n < 1000 for n in value)):
-            raise InvalidArgument(f"text index {name!r}: prefix is a tuple of lengths, such as (2, 3), not {value!r:.60}")
+            raise InvalidArgument(
+                f"text index {name!r}: prefix is a tuple of lengths, such as (2, 3), not {value!r:.60}"
+            )
     return options

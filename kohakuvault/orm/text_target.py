@@ -64,25 +64,36 @@ def text_target(target: Any) -> TextTarget:
 
 def _of_attribute(attribute: Any) -> TextTarget:
     column = attribute.__clause_element__()
-    parent = getattr(attribute, "parent", None)
-    return _of_column(column, column.table if parent is None else parent, str(attribute))
+    entity = getattr(attribute, "parent", None)
+    if not isinstance(entity, (Mapper, AliasedInsp)):
+        return _of_column(column, column.table)
+    # Of an alias, the column may be one of a subquery.
+    mapped = entity.mapper.column_attrs.get(attribute.key)
+    for each in [] if mapped is None else mapped.columns:
+        if isinstance(each, Column) and _indexes_of(each, each.table):
+            return _of_column(each, entity, column)
+    raise _no_index(str(attribute), attribute.key)
 
 
-def _of_column(column: Any, source: Any, name: str | None = None) -> TextTarget:
-    indexes = [
-        index
-        for index in text_indexes_of(_table_of(getattr(column, "table", None)))
-        if any(each.name == column.name for each in index.columns)
-    ]
+def _of_column(column: Any, source: Any, searched: ColumnElement[Any] | None = None) -> TextTarget:
+    indexes = _indexes_of(column, _table_of(getattr(column, "table", None)))
     if not indexes:
-        raise InvalidArgument(
-            f"there is no text index of {name or column}: give its table one, TextIndex(name, {column.key!r}), "
-            "or search an index by itself, match(index, query)"
-        )
+        raise _no_index(str(column), getattr(column, "key", None))
     # The one that has least beside it.
     index = min(indexes, key=lambda index: len(index.columns))
-    key = _in(source, index.key)
-    return TextTarget(index, key, (column,), column.name if len(index.columns) > 1 else None)
+    columns = (column if searched is None else searched,)
+    return TextTarget(index, _in(source, index.key), columns, column.name if len(index.columns) > 1 else None)
+
+
+def _indexes_of(column: Any, table: Any) -> list[TextIndex]:
+    return [index for index in text_indexes_of(table) if any(each.name == column.name for each in index.columns)]
+
+
+def _no_index(name: str, key: str | None) -> InvalidArgument:
+    return InvalidArgument(
+        f"there is no text index of {name}: give its table one, TextIndex(name, {key!r}), or search an index by "
+        "itself, match(index, query)"
+    )
 
 
 def _whole(index: TextIndex, source: Any) -> TextTarget:
@@ -110,5 +121,6 @@ def _in(source: Any, column: Column[Any]) -> ColumnElement[Any]:
         found: ColumnElement[Any] = getattr(source.entity, attribute).__clause_element__()
         return found
     if isinstance(source, Alias):
-        return source.columns[column.key]
+        aliased: ColumnElement[Any] = source.columns[column.key]
+        return aliased
     return column

@@ -21,16 +21,22 @@ __all__ = ["PORTER", "or_lacking", "ts_config", "ts_query", "ts_rank", "ts_vecto
 # Made with the first index that stems: PostgreSQL's own for English leaves out common words, which FTS5 finds.
 PORTER = "kv_porter"
 
-_TOKENIZE = re.compile(r"\s*(porter(?:\s+unicode61)?|unicode61)(?:\s+remove_diacritics\s+'?([012])'?)?\s*", re.IGNORECASE)
+_TOKENIZE = re.compile(
+    r"\s*(porter(?:\s+unicode61)?|unicode61)(?:\s+remove_diacritics\s+'?([012])'?)?\s*", re.IGNORECASE
+)
 
 # Those that FTS5 leaves out. The names of regular expressions of PostgreSQL, for its string literals.
-_DIACRITICS = literal_column(r"'[\u0300-\u0331]+'")
+_DIACRITICS: ColumnElement[Any] = literal_column(r"'[\u0300-\u0331]+'")
 # What PostgreSQL's parser makes addresses, numbers with signs, tags and compounds of is separates words, as for FTS5.
-_SEPARATORS = literal_column(r"'[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f\u2010-\u205e]+'")
-_NOTHING, _SPACE, _ALL, _NFC, _NFD = (literal_column(each) for each in ("''", "' '", "'g'", "NFC", "NFD"))
+_SEPARATORS: ColumnElement[Any] = literal_column(r"'[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f\u2010-\u205e]+'")
+_NOTHING: ColumnElement[Any] = literal_column("''")
+_SPACE: ColumnElement[Any] = literal_column("' '")
+_ALL: ColumnElement[Any] = literal_column("'g'")
+_NFC: ColumnElement[Any] = literal_column("NFC")
+_NFD: ColumnElement[Any] = literal_column("NFD")
 # Between the texts of two columns, so that no phrase is found across them. No token has an underscore.
-_GAP = literal_column("'kv_gap'")
-_GAP_VECTOR = literal_column("CAST('kv_gap:1' AS tsvector)")
+_GAP: ColumnElement[Any] = literal_column("'kv_gap'")
+_GAP_VECTOR: ColumnElement[Any] = literal_column("CAST('kv_gap:1' AS tsvector)")
 _LABELS = "DCBA"
 
 
@@ -45,9 +51,11 @@ def ts_config(index: TextIndex) -> str:
 def ts_vector(index: TextIndex, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
     """Return what of the columns of an index, or one of them, is indexed."""
     labels = _labels(index) if len(columns) > 1 else None
-    vectors = []
+    vectors: list[ColumnElement[Any]] = []
     for number, column in enumerate(columns):
-        vector = func.to_tsvector(_regconfig(index), _normalized(index, func.coalesce(column, _NOTHING)), type_=TSVECTOR())
+        vector = func.to_tsvector(
+            _regconfig(index), _normalized(index, func.coalesce(column, _NOTHING)), type_=TSVECTOR()
+        )
         if labels is not None:
             vector = func.setweight(vector, literal_column(f"'{labels[number]}'"), type_=TSVECTOR())
         vectors.append(vector)
@@ -75,7 +83,9 @@ def ts_rank(
     if labels is not None and index.weights is not None:
         largest = max(index.weights)
         weights |= {label: weight / largest for label, weight in zip(labels, index.weights, strict=True)}
-    array = literal_column("CAST(ARRAY[" + ", ".join(repr(weights[label]) for label in _LABELS) + "] AS real[])")
+    array: ColumnElement[Any] = literal_column(
+        "CAST(ARRAY[" + ", ".join(repr(weights[label]) for label in _LABELS) + "] AS real[])"
+    )
     score: ColumnElement[float] = func.ts_rank_cd(array, vector, query, type_=Float())
     return score if largest == 1.0 else score * literal_column(repr(largest), Float())
 
@@ -91,8 +101,9 @@ def _tokenizer(index: TextIndex) -> tuple[str, bool]:
     found = _TOKENIZE.fullmatch(index.tokenize)
     if found is None:
         raise InvalidArgument(
-            f"text index {index.name!r}: PostgreSQL has nothing like tokenize={index.tokenize!r}; it has 'unicode61' and "
-            "'porter', with the option remove_diacritics, or a text search configuration of yours by postgresql_config="
+            f"text index {index.name!r}: PostgreSQL has nothing like tokenize={index.tokenize!r}; it has 'unicode61' "
+            "and 'porter' with the option remove_diacritics, and 'trigram' with case_sensitive; or a text search "
+            "configuration of yours by postgresql_config="
         )
     return found[1].lower().split()[0], found[2] != "0"
 
@@ -111,7 +122,10 @@ def _labels(index: TextIndex) -> list[str] | None:
 
 
 def _normalized(index: TextIndex, text: ColumnElement[Any], *, separates: bool = True) -> ColumnElement[Any]:
-    """Return a text in which PostgreSQL's parser sees the words that FTS5 does; of a configuration of the user's as is."""
+    """Return a text in which PostgreSQL's parser sees the words that FTS5 does.
+
+    A configuration of the user's has the text as it is.
+    """
     if "postgresql_config" in index.options:
         return text
     if _tokenizer(index)[1]:
@@ -135,4 +149,4 @@ class _Lacking(Function[Any]):
 @compiles(_Lacking)
 def _compile_lacking(element: _Lacking, compiler: SQLCompiler, **kw: Any) -> str:
     (message,) = element.clauses
-    raise InvalidArgument(message.effective_value)  # type: ignore[attr-defined]
+    raise InvalidArgument(message.effective_value)

@@ -78,7 +78,9 @@ def _drop_orphan(connection: Connection, index: TextIndex) -> None:
             f"table {index.name!r} exists and is not a text index: choose another name for the index, or for its table"
         )
     if _sql_of(connection, "trigger", f"{index.name}_insert") is not None:
-        raise SchemaMismatch(f"there is a text index {index.name!r} already: drop() it first, or create(checkfirst=True)")
+        raise SchemaMismatch(
+            f"there is a text index {index.name!r} already: drop() it first, or create(checkfirst=True)"
+        )
     drop(connection, index)
 
 
@@ -87,14 +89,9 @@ def _on_sqlite(connection: Connection, index: TextIndex) -> Iterator[str]:
     missing = [name for name in satellites_of(index) if name.lower() not in there]
     for name in missing:
         yield f"table {name!r} of the text index {index.name!r} is missing"
-    declared = {
-        name: statement
-        for name, statement in zip(
-            [index.name, f"{index.name}_replaced", *(f"{index.name}_{trigger}" for trigger in TRIGGERS)],
-            create_statements(index, connection.dialect),
-            strict=False,
-        )
-    }
+    own = [index.name, f"{index.name}_replaced", *(f"{index.name}_{trigger}" for trigger in TRIGGERS)]
+    # In the order in which they are made.
+    declared = dict(zip(own, create_statements(index, connection.dialect), strict=False))
     for name, statement in declared.items():
         kind = "trigger" if statement.startswith("CREATE TRIGGER") else "table"
         made = _sql_of(connection, kind, name)

@@ -3,18 +3,18 @@
 What FTS5 indexed, it can only be told to forget by the texts that it indexed. A trigger has them, but for rows that
 REPLACE deletes: of those none fires (unless the pragma ``recursive_triggers`` is on). So before a row is written, the
 rows that it may replace are copied to ``<name>_replaced``; after it was written, those of them that are gone are
-forgotten by their copies. At any time a row of ``<name>_replaced`` has the texts that are indexed of that row, and there
-are copies of what the last written row might have replaced and no others.
+forgotten by their copies. A copy always has the texts that are indexed, and copies are made of what the last written
+row might have replaced and no others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import Column, Computed, UniqueConstraint, literal_column
+from sqlalchemy import Column, ColumnClause, ColumnElement, Computed, TextClause, UniqueConstraint, literal_column
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import ClauseElement
 
 from ...errors import InvalidArgument
 from ...orm.text_index import TextIndex
@@ -110,48 +110,65 @@ def _triggers(index: TextIndex, dialect: Dialect) -> Iterator[str]:
 def _conflicts(index: TextIndex, dialect: Dialect) -> tuple[list[str], list[str] | None]:
     """Return the conditions by which a row is in conflict with a new one, and the columns that they look at.
 
-    None for columns that are not known, because some are computed.
+    None for columns that are not known, because some are computed or in the text of a condition.
     """
     key = _quote(dialect, index.key.name)
     conditions = [f"{key} = NEW.{key}"]
     columns: list[Column[object]] = []
-    computed = False
+    known = True
     for expressions, predicate in _uniques(index):
-        equal = [f"{_sql(each, dialect)} = {_sql(_of_new(each, dialect), dialect)}" for each in expressions]
+        new = [_of_new(each, dialect) for each in expressions]
+        equal = [f"{_sql(old, dialect)} = {_sql(each, dialect)}" for old, each in zip(expressions, new, strict=True)]
         if predicate is not None:
             equal.append(f"({_sql(predicate, dialect)})")
+            known = known and not _is_textual(predicate)
         conditions.append(" AND ".join(equal))
         for element in (*expressions, *([] if predicate is None else [predicate])):
             found = [each for each in visitors.iterate(element) if isinstance(each, Column)]
-            computed = computed or any(isinstance(each.computed, Computed) for each in found)
+            known = known and not any(isinstance(each.computed, Computed) for each in found)
             columns += found
-    return conditions, None if computed else [_quote(dialect, column.name) for column in columns]
+    return conditions, [_quote(dialect, column.name) for column in columns] if known else None
 
 
-def _uniques(index: TextIndex) -> Iterator[tuple[list[ClauseElement], ClauseElement | None]]:
-    """Give what the table's UNIQUE constraints and indexes are of, and of which rows."""
-    found: list[tuple[list[ClauseElement], ClauseElement | None]] = []
-    for constraint in index.table.constraints:
-        if isinstance(constraint, UniqueConstraint):
-            found.append((list(constraint.columns), None))
-    for each in index.table.indexes:
-        if each.unique:
-            found.append((list(each.expressions), each.dialect_options["sqlite"]["where"]))
+def _uniques(index: TextIndex) -> list[tuple[list[Any], Any]]:
+    """Return what the table's UNIQUE constraints and indexes are of, and of which rows.
+
+    Without those of SQL that is not known in parts.
+    """
+    found: list[tuple[list[Any], Any]] = [
+        (list(constraint.columns), None)
+        for constraint in index.table.constraints
+        if isinstance(constraint, UniqueConstraint)
+    ]
+    found += [
+        (list(each.expressions), each.dialect_options["sqlite"]["where"])
+        for each in index.table.indexes
+        if each.unique and not any(map(_is_textual, each.expressions))
+    ]
     # Sets have no order, and what is made shall be the same each time.
-    yield from sorted(found, key=lambda unique: [str(each) for each in unique[0]])
+    return sorted(found, key=lambda unique: [str(each) for each in unique[0]])
 
 
-def _of_new(element: ClauseElement, dialect: Dialect) -> ClauseElement:
+def _is_textual(element: Any) -> bool:
+    """Whether there may be columns in an expression that cannot be seen."""
+    if isinstance(element, str):
+        return True
+    return any(
+        isinstance(each, TextClause) or (isinstance(each, ColumnClause) and not isinstance(each, Column))
+        for each in visitors.iterate(element)
+    )
+
+
+def _of_new(element: Any, dialect: Dialect) -> Any:
     """Return an expression of the table's columns as one of the row that is written."""
 
-    def replace(each: object, **kw: object) -> object:
+    def replace(each: Any, **kw: Any) -> Any:
         return literal_column(f"NEW.{_quote(dialect, each.name)}") if isinstance(each, Column) else None
 
-    replaced: ClauseElement = visitors.replacement_traverse(element, {}, replace)  # type: ignore[arg-type,type-var]
-    return replaced
+    return visitors.replacement_traverse(element, {}, replace)  # type: ignore[call-overload]
 
 
-def _sql(element: ClauseElement, dialect: Dialect) -> str:
+def _sql(element: ColumnElement[Any], dialect: Dialect) -> str:
     return str(element.compile(dialect=dialect, compile_kwargs={"literal_binds": True, "include_table": False}))
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Dialect
 
 from ...orm.text_index import TextIndex
+from ...orm.trigrams import is_of_trigrams, trigram_vector
 from ...orm.tsvector import PORTER, ts_config, ts_vector
 
 __all__ = ["create_statements", "drop_statements"]
@@ -20,7 +21,7 @@ ALTER TEXT SEARCH CONFIGURATION {PORTER} ALTER MAPPING FOR asciiword, word, numw
 END IF;
 EXCEPTION WHEN unique_violation OR duplicate_object THEN NULL;
 END $$
-""".strip()  # noqa: S608 (constants)
+""".strip()
 
 
 def create_statements(index: TextIndex, dialect: Dialect) -> list[str]:
@@ -30,16 +31,18 @@ def create_statements(index: TextIndex, dialect: Dialect) -> list[str]:
     them, each in another, or in one.
     """
     columns = index.columns
-    vectors = [ts_vector(index, columns)]
+    vector = trigram_vector if is_of_trigrams(index) else ts_vector
+    vectors = [vector(index, columns)]
     if len(columns) > 1:
-        vectors += [ts_vector(index, [column]) for column in columns]
+        vectors += [vector(index, [column]) for column in columns]
     quote = dialect.identifier_preparer
     expressions = ", ".join(f"({_literal(vector, dialect)})" for vector in vectors)
     made = (
         f"CREATE INDEX {quote.quote_identifier(index.name)} ON {quote.format_table(index.table)} "
         f"USING gin ({expressions})"
     )
-    return [_MAKE_PORTER, made] if ts_config(index) == PORTER else [made]
+    stems = not is_of_trigrams(index) and ts_config(index) == PORTER
+    return [_MAKE_PORTER, made] if stems else [made]
 
 
 def drop_statements(index: TextIndex, dialect: Dialect) -> list[str]:

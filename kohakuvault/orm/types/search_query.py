@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import Text, TypeDecorator
+from sqlalchemy.types import ARRAY, Text, TypeDecorator, TypeEngine
 
 from ...errors import InvalidArgument, UnsupportedType
 
@@ -36,30 +36,37 @@ class SearchQuery(TypeDecorator[str]):
     ----------
     escape
         Whether it is text, all of whose words are to be found; otherwise it is in the database's own language.
-    parsed
-        Whether PostgreSQL parses the text itself, by a configuration of the user's.
+    form
+        What PostgreSQL takes: ``"words"``, a ``tsquery`` of them; ``"text"``, for it to parse itself; ``"trigrams"``, a
+        ``tsquery`` of them and the words, in an array.
     """
 
     impl = Text
     cache_ok = True
 
-    def __init__(self, escape: bool = True, parsed: bool = False) -> None:
+    def __init__(self, escape: bool = True, form: str = "words") -> None:
         super().__init__()
         self.escape = escape
-        self.parsed = parsed
+        self.form = form
 
     def __repr__(self) -> str:
-        return f"SearchQuery(escape={self.escape!r}, parsed={self.parsed!r})"
+        return f"SearchQuery(escape={self.escape!r}, form={self.form!r})"
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        is_array = self.escape and self.form == "trigrams" and dialect.name == "postgresql"
+        return dialect.type_descriptor(ARRAY(Text()) if is_array else Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         query = check_query(value, escape=self.escape)
         if not self.escape:
             return query
         # Once each: who pastes a page searches for its words.
         words = list(dict.fromkeys(query.replace("\0", " ").split()))
-        if dialect.name == "postgresql":
-            return " ".join(words) if self.parsed else _as_tsquery(words)
-        return _as_phrases(words)
+        if dialect.name != "postgresql":
+            return _as_phrases(words)
+        if self.form == "trigrams":
+            return _as_trigrams(words)
+        return _as_tsquery(words) if self.form == "words" else " ".join(words)
 
     # What is shown of a statement is what would be run.
     process_literal_param = process_bind_param
@@ -77,6 +84,14 @@ def _as_phrases(words: list[str]) -> str:
 def _as_tsquery(words: list[str]) -> str:
     """Return a query of PostgreSQL that means the same: the tokens of a word are adjacent."""
     return " & ".join(" <-> ".join(tokens) for tokens in map(_tokens, words) if tokens)
+
+
+def _as_trigrams(words: list[str]) -> list[str]:
+    """Return a query of PostgreSQL and the words that are long enough, as FTS5 passes over others."""
+    words = [word for word in words if len(word) >= 3]
+    trigrams = dict.fromkeys(word[at : at + 3] for word in words for at in range(len(word) - 2))
+    quoted = ("'" + each.replace("\\", "\\\\").replace("'", "''") + "'" for each in trigrams)
+    return [" & ".join(quoted), *words]
 
 
 def _tokens(word: str) -> list[str]:
