@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from .binding import Binding
+from .binding.joined import JoinedBinding
 from .kv.base import writer
 from .kv.check import KVCheck
 from .kv.statements import KVStatements, owned_statements
@@ -52,7 +53,12 @@ class RowDict(KVault):
         return cache
 
     def _open(self, binding: Binding) -> None:
-        open_tables(binding, self._tables(), "dict", {}, create=self._create)
+        assert isinstance(binding, JoinedBinding)
+        table = table_of(self.entity)
+        # There may be many handles, and what was made in an open transaction is looked at anew each time.
+        if binding.row_tables.get(table) != binding.epoch:
+            open_tables(binding, [table], "dict", {}, create=self._create)
+            binding.row_tables[table] = binding.epoch
 
     @property
     def _streams(self) -> Streams:

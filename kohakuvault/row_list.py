@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from .binding.joined import JoinedBinding
 from .column.absent import AbsentBlocks, RowBlocks
 from .column.blocks import Blocks
 from .column.options import chosen_form
+from .column.vault_caching import CAP_BYTES
 from .columns import Column, ColumnVault, form_of
 from .errors import CorruptValue, NotFound, SchemaMismatch
 from .lending import DriverCursor
@@ -61,7 +62,7 @@ class RowList(Column[Any]):
         key = identity[0] if len(identity) == 1 else identity
         name = f"{attribute.mapper.local_table.description}.{attribute.name} of {key!r:.100}"
         super().__init__(vault, name, _NONE, chosen_form(attribute.dtype, **attribute.options))
-        owners = attribute.column.table  # type: ignore[attr-defined]
+        owners = attribute.column.table
         self._references = reference_statements(owners, attribute.name, vault.binding.dialect)
 
     # -- which column it is ----------------------------------------------------------------------
@@ -145,7 +146,7 @@ class RowList(Column[Any]):
 
     def _made(self) -> None:
         """Make the column if there is none."""
-        if self._settled is not None and self._id == _NONE:
+        if self._id == _NONE or self._epoch != self._vault.binding.epoch:
             with self._writing():
                 pass
 
@@ -158,12 +159,14 @@ class RowList(Column[Any]):
             self._made()
         return super()._waits(count, stream)
 
-    def cache(self, cap_bytes: int = 8 << 20, flush_threshold: int | None = None) -> AbstractContextManager[Self]:
+    @contextmanager
+    def cache(self, cap_bytes: int = CAP_BYTES, flush_threshold: int | None = None) -> Iterator[Self]:
         """See :meth:`Column.cache`."""
         self._made()
-        return super().cache(cap_bytes, flush_threshold)
+        with super().cache(cap_bytes, flush_threshold):
+            yield self
 
-    def enable_cache(self, cap_bytes: int = 8 << 20, flush_threshold: int | None = None) -> None:
+    def enable_cache(self, cap_bytes: int = CAP_BYTES, flush_threshold: int | None = None) -> None:
         """See :meth:`Column.enable_cache`."""
         self._made()
         super().enable_cache(cap_bytes, flush_threshold)

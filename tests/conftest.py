@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 import kohakuvault
 from kohakuvault import KVault
+from rows import dict_of_a_row
 
 # No test is about time, not even that of a slow machine.
 settings.register_profile("kohakuvault", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -159,14 +160,19 @@ def bind(request: pytest.FixtureRequest, new_url: Callable[[str], sqlalchemy.URL
 # Every way to use a KVault, beside each bind as it is.
 WAYS = [f"{kind} {way}" for kind in ("sqlite-url", "postgresql-url") for way in ("cache", "transaction")]
 WAYS += ["sqlite-session cache", "sqlite-memory cache", "sqlite-url read_cache", "sqlite-url cache+read_cache"]
+# As the dict of a row.
+WAYS += ["sqlite-session row", "postgresql-session row", "sqlite-session row+cache"]
 
 
 @pytest.fixture(params=[*BINDS, *WAYS])
 def kv(request: pytest.FixtureRequest, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[KVault]:
-    """A new, empty KVault: on each kind of bind, with caches, and inside a transaction."""
+    """A new, empty KVault: on each kind of bind, with caches, inside a transaction, and as the dict of a row."""
     kind, _, ways = request.param.partition(" ")
     with opened(kind, new_url) as bind, ExitStack() as stack:
-        kv = KVault(bind, read_cache=1 << 20) if "read_cache" in ways else KVault(bind)
+        if "row" in ways:
+            kv = stack.enter_context(dict_of_a_row(bind))
+        else:
+            kv = KVault(bind, read_cache=1 << 20) if "read_cache" in ways else KVault(bind)
         if "cache" in ways.split("+"):
             stack.enter_context(kv.cache(flush_threshold=500))
         if ways == "transaction":

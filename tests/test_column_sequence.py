@@ -5,16 +5,18 @@ from __future__ import annotations
 import array
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.orm import Session
 
 from column_model import DTYPES, VARIABLE, all_equal, elements, equal, has
 from kohakuvault import Column, ColumnVault, InvalidArgument, KohakuVaultError, OutOfRange, UnsupportedType
 from kohakuvault.column.elements import elements_of
+from rows import ListRows
 
 # How the elements lie: in blocks and a tail; only in a tail; in full blocks without a tail; in such with a full tail.
 LAYOUTS = ("blocks", "tail", "full", "brim")
@@ -33,6 +35,9 @@ CASES += [("sqlite", dtype, "blocks", form) for dtype in KINDS for form in ("zst
 CASES += [("sqlite", "i64", layout, "zstd+checksum") for layout in ("tail", "full", "brim")]
 CASES += [("postgresql", "i64", "brim", "plain"), ("postgresql", "str:utf8", "tail", "plain")]
 CASES += [("postgresql", dtype, "blocks", "zstd+checksum") for dtype in ("u16", "str:utf8")]
+# As the list of a row.
+CASES += [(database, dtype, "blocks", "plain", "row") for database in ("sqlite", "postgresql") for dtype in KINDS]
+CASES += [("sqlite", "i64", layout, "zstd+checksum", "row") for layout in ("tail", "full", "brim")]
 
 _names = itertools.count()
 
@@ -40,8 +45,8 @@ _names = itertools.count()
 class Case:
     """A column, and the list that it should equal."""
 
-    def __init__(self, engine: Any, dtype: str, layout: str, form: str) -> None:
-        self.vault = ColumnVault(engine)
+    def __init__(self, bind: Any, dtype: str, layout: str, form: str, of: str = "vault") -> None:
+        self.vault = ColumnVault(bind)
         self.dtype = dtype
         # So few bytes that some elements make several blocks.
         self.block_bytes = None if layout == "tail" else 64
@@ -53,13 +58,17 @@ class Case:
         self.model = elements(dtype, count)
         # More elements, to add.
         self.more = elements(dtype, 40, "more")
+        self.rows = ListRows(bind, dtype, self.more, **self.options) if of == "row" else None
         self.column = self.new(self.model if layout != "brim" else ())
         if layout == "brim":
             for value in self.model:
                 self.column.append(value)
 
     def new(self, values: Any = ()) -> Column:
-        column = self.vault.create_column(f"column {next(_names)}", self.dtype, **self.options)
+        if self.rows is not None:
+            column = self.rows.new()
+        else:
+            column = self.vault.create_column(f"column {next(_names)}", self.dtype, **self.options)
         column.extend(values)
         return column
 
@@ -86,9 +95,17 @@ class Case:
 
 
 @pytest.fixture(params=CASES, ids=" ".join)
-def case(request, shared_engines) -> Case:
+def case(request, shared_engines) -> Iterator[Case]:
     database, *how = request.param
-    return Case(shared_engines(database), *how)
+    engine = shared_engines(database)
+    if "row" not in how:
+        yield Case(engine, *how)
+        return
+    with Session(engine) as session:
+        case = Case(session, *how)
+        yield case
+        column, model = case.rows.neighbour
+        assert has(column, model)
 
 
 def test_every_slice_and_index_reads_what_a_list_gives(case):

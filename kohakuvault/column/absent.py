@@ -26,16 +26,21 @@ class AbsentBlocks(Blocks):
     """Those of a list that there is not yet: it reads as an empty one."""
 
     def length(self, *, exact: bool = False) -> int:
+        """Return 0."""
         return 0
 
     def read(self, start: int, stop: int) -> list[Part]:
+        """Return no elements."""
         return []
 
     def runs(self, start: int, stop: int) -> list[Run]:
+        """Return no blocks."""
         return []
 
     def gather(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        """Return no bytes."""
         return np.empty(0, np.uint8)
 
     def summaries(self, start: int, stop: int) -> list[tuple[int, int, bytes | None]]:
+        """Return no summaries."""
         return []

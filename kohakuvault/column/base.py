@@ -117,7 +117,7 @@ class ColumnBase:
         return self._sql.piece(self._size)
 
     def _writing(self) -> AbstractContextManager[DriverCursor]:
-        """Return a context whose statements change the column together or, if it is left by an exception, not at all."""
+        """Return a context whose statements change the column together or, if an exception leaves it, not at all."""
         return self._settled.writing()
 
     def _blocks(self, cursor: DriverCursor | Binding) -> Blocks:

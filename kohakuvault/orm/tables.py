@@ -104,6 +104,8 @@ class RowDictTable(KVTable):
 
     __kind__ = "dict"
 
+    # Before `owner_id`, which is before the others.
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, sort_order=-2)
     key: Mapped[Any] = mapped_column(Key(), nullable=False)
 
     @declared_attr

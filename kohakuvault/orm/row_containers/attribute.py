@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
-from sqlalchemy import Table, event, inspect
-from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy import Table, event
 from sqlalchemy.orm import InspectionAttr, InstanceState, Mapper, PropComparator, Session
+from sqlalchemy.orm.attributes import instance_state
 
 from ...errors import InvalidArgument
 from .assigned import Assigned
@@ -171,9 +171,7 @@ class RowContainer(ABC, Generic[Handle, Made]):
             return open_.handle
         return self._new(state, session, type(instance), identity)
 
-    def _new(
-        self, state: InstanceState[Any], session: Session, class_: type, identity: tuple[Any, ...]
-    ) -> Handle:
+    def _new(self, state: InstanceState[Any], session: Session, class_: type, identity: tuple[Any, ...]) -> Handle:
         handle = self._open(self._of_class(class_), session, identity)
         self._handles[state] = _Open(session, identity, handle)
         return handle
@@ -239,8 +237,9 @@ class RowContainer(ABC, Generic[Handle, Made]):
 
 def _state_of(instance: Any) -> Any:
     try:
-        return inspect(instance)
-    except NoInspectionAvailable as error:
+        # At a tenth of the time of inspect().
+        return instance_state(instance)
+    except AttributeError as error:
         raise InvalidArgument(
             f"{instance!r:.60} is of no mapped class, and only a row of a table owns a vault_dict() or vault_list()"
         ) from error

@@ -113,14 +113,19 @@ class _VaultDict(RowContainer["RowDict", DictAttribute]):
         }
         title = f"{mapper.class_.__name__}{self.name.title().replace('_', '')}Entry"
         # A registry of its own: the application may have a class of that name.
-        entity = registry(metadata=table.metadata).mapped(type(title, (RowDictTable,), attributes))
+        entity: type[RowDictTable] = registry(metadata=table.metadata).mapped(type(title, (RowDictTable,), attributes))
         columns = table_of(entity).c
         table_of(entity).append_constraint(UniqueConstraint(columns.owner_id, columns.key))
         # In the order of insertion, of one owner; and what has expired.
         Index(short_name("ix", name, "order"), columns.owner_id, columns.id)
         expires = columns.expires_at.is_not(None)
-        where = {"sqlite_where": expires, "postgresql_where": expires}
-        Index(short_name("ix", name, "expires"), columns.owner_id, columns.expires_at, **where)
+        Index(
+            short_name("ix", name, "expires"),
+            columns.owner_id,
+            columns.expires_at,
+            sqlite_where=expires,
+            postgresql_where=expires,
+        )
         return DictAttribute(self.name, mapper, entity)
 
     def _open(self, made: DictAttribute, session: Session, identity: tuple[Any, ...]) -> RowDict:

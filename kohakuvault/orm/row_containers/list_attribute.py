@@ -65,8 +65,8 @@ def vault_list(
     ``doc.readings`` is a :class:`~kohakuvault.Column` in the transaction of its Session: millions of elements, of which
     none is loaded with the row. The list is made when something is first added to it, and deleted with the row,
     however that is deleted. The class's table gets a column of the attribute's name that refers to it. Assigning values
-    replaces all elements; to an object that has no row yet they are remembered, and stored with it. ``del doc.readings``
-    removes them.
+    replaces all elements; to an object that has no row yet they are remembered, and stored with it.
+    ``del doc.readings`` removes them.
 
     Parameters
     ----------

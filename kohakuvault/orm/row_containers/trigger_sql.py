@@ -29,8 +29,9 @@ DO $do$ BEGIN
         BEGIN
             IF TG_OP = 'TRUNCATE' THEN
                 lists := '(SELECT ' || quote_ident(TG_ARGV[1]) || ' FROM ' || TG_RELID::regclass || ')';
-                EXECUTE 'DELETE FROM ' || vault || '.vault_payload p USING ' || vault || '.vault_column c WHERE c.id IN '
-                    || lists || ' AND c.name IS NULL AND p.id BETWEEN c.id << 32 AND (c.id << 32) + 4294967295';
+                EXECUTE 'DELETE FROM ' || vault || '.vault_payload p USING ' || vault || '.vault_column c'
+                    || ' WHERE c.name IS NULL AND c.id IN ' || lists
+                    || ' AND p.id BETWEEN c.id << 32 AND (c.id << 32) + 4294967295';
                 EXECUTE 'DELETE FROM ' || vault || '.vault_column WHERE name IS NULL AND id IN ' || lists;
                 RETURN NULL;
             END IF;
