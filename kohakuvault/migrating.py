@@ -1,4 +1,4 @@
-"""Migrating the vault's own tables: the versions are in ``kohakuvault/migrations``, what they need to look at is here."""
+"""Migrating the vault's own tables: the versions are in ``kohakuvault/migrations``, what they look at is here."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def _explained() -> Iterator[None]:
     except CommandError as error:
         if "Can't locate revision" in str(error):
             raise SchemaMismatch(
-                f"{error}: the vault's tables were upgraded by a newer release, or there is no such revision; install a "
-                "newer kohakuvault"
+                f"{error}: the vault's tables were upgraded by a newer release, or there is no such revision; install "
+                "a newer kohakuvault"
             ) from error
         raise InvalidArgument(str(error)) from error
 

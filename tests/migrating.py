@@ -154,7 +154,7 @@ def dump(engine: sqlalchemy.Engine, without: str = r"alembic_version.*|sqlite_.*
 
 def _normal(sql: str) -> str:
     """Return a CREATE TABLE with its constraints sorted, in which Alembic and SQLAlchemy differ."""
-    head, bracket, body = sql.partition("(")
+    head, _, body = sql.partition("(")
     if not sql.startswith("CREATE TABLE") or not body.endswith(")"):
         return sql
     parts, depth, last = [], 0, ""
@@ -185,7 +185,8 @@ FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid JOIN own ON own.oi
 UNION ALL SELECT 'constraint ' || k.conname || ' ' || k.conrelid::regclass, pg_get_constraintdef(k.oid)
 FROM pg_constraint AS k JOIN own ON own.oid = k.connamespace WHERE k.contype <> 'n'
 UNION ALL SELECT 'trigger ' || t.tgname || ' ' || t.tgrelid::regclass, pg_get_triggerdef(t.oid)
-FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN own ON own.oid = c.relnamespace WHERE NOT t.tgisinternal
+FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN own ON own.oid = c.relnamespace
+WHERE NOT t.tgisinternal
 UNION ALL SELECT 'function ' || f.proname || ' ', f.prosrc
 FROM pg_proc AS f JOIN own ON own.oid = f.pronamespace
 """)

@@ -28,7 +28,8 @@ def upgrade(
         _say(database)
 
 
-@app.command()
+# So that -1 is no option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def downgrade(
     database: Database,
     revision: Annotated[str, typer.Argument(help="Where to: a revision, -1 for one back, or base.")],

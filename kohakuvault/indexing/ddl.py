@@ -52,6 +52,8 @@ _NOTE = (
     "INSERT INTO {pending} (id) SELECT {row}.{key} WHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE id = {row}.{key});"
 )
 
+_NOTE_ALL = "INSERT INTO {pending} (id) SELECT {key} FROM {table} WHERE {key} NOT IN (SELECT id FROM {pending})"
+
 
 def create(connection: Connection, index: VectorIndex) -> None:
     """Make an index of a table that exists, and build it."""
@@ -78,9 +80,7 @@ def create_statements(index: VectorIndex, dialect: Dialect) -> list[str]:
         return pgvector.create_statements(index, dialect)
     _refuse_schema(index)
     names = _names(dialect, index)
-    note_all = (
-        "INSERT INTO {pending} (id) SELECT {key} FROM {table} WHERE {key} NOT IN (SELECT id FROM {pending})"
-    ).format(**names)
+    note_all = _NOTE_ALL.format(**names)
     return [*_empty_statements(index, dialect), *store_of(index).create_statements(), note_all]
 
 
@@ -152,8 +152,8 @@ def _empty_statements(index: VectorIndex, dialect: Dialect) -> list[str]:
         triggers.append(
             f"CREATE TRIGGER {names[name]} AFTER {event.format(**names)} ON {names['table']} BEGIN {notes} END"
         )
-    rows = ", ".join(f"({literal(key)}, {value})" for key, value in _meta(index).items())
-    return [*tables, *triggers, f"INSERT INTO {names['meta']} (key, value) VALUES {rows}"]  # noqa: S608 (quoted)
+    said = ", ".join(f"({literal(key)}, {value})" for key, value in _meta(index).items())
+    return [*tables, *triggers, f"INSERT INTO {names['meta']} (key, value) VALUES {said}"]  # noqa: S608 (quoted)
 
 
 def drop(connection: Connection, index: VectorIndex) -> None:

@@ -14,7 +14,16 @@ from typing_extensions import Self
 from ..errors import InvalidArgument
 from .verbatim import Verbatim
 
-__all__ = ["RECREATED", "Attachment", "attached_to", "check_attachment_name", "integer_key", "is_script", "is_temporary", "temporary_name"]
+__all__ = [
+    "RECREATED",
+    "Attachment",
+    "attached_to",
+    "check_attachment_name",
+    "integer_key",
+    "is_script",
+    "is_temporary",
+    "temporary_name",
+]
 
 # In the ``memo`` of Alembic's implementation of a dialect: the copies that it puts in the place of tables, by name.
 RECREATED = "kohakuvault.recreated"

@@ -1,9 +1,9 @@
 """Triggers survive Alembic's batch mode, which on SQLite replaces a table by a copy of it.
 
-Dropping a table drops its triggers, ours and the application's, and Alembic does not make them again. So before it drops
-the table, the triggers are read; once the copy has the table's name, they are made again. Satellite tables stay as they
-are. With ``--sql`` there is nothing to read: of what the ``copy_from`` table has of ours, the triggers are made for the
-copy, which keeps them when it is renamed.
+Dropping a table drops its triggers, ours and the application's, and Alembic does not make them again. So before it
+drops the table, the triggers are read; once the copy has the table's name, they are made again. Satellite tables stay
+as they are. With ``--sql`` there is nothing to read: of what the ``copy_from`` table has of ours, the triggers are made
+for the copy, which keeps them when it is renamed.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def _text_indexes(
     there = {index.name: index for index in own.texts if (index.schema, index.table) == (schema, str(name))}
     plain = set() if metadata_table is None else {index.name for index in metadata_table.indexes}
     declared = {} if metadata_table is None else {index.name: index for index in text_indexes_of(metadata_table)}
-    kept = set(plain)
+    kept: set[Any] = set(plain)
     for index_name, found in sorted(there.items()):
         wanted = declared.get(index_name)
         if wanted is not None and _is_same(found, wanted):

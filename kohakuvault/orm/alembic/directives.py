@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alembic.operations import ops
-from sqlalchemy import LargeBinary, MetaData, Table
+from sqlalchemy import Column, LargeBinary, MetaData, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine
@@ -96,7 +96,8 @@ def _repack(operation: ops.AlterColumnOp) -> RepackColumnOp | None:
 
 def _vault_table(operation: ops.CreateTableOp) -> CreateVaultTableOp | CreateVaultDictOp | None:
     """Return what makes a table of a container with its record; None for other tables."""
-    table = next((column.table for column in operation.columns if getattr(column, "table", None) is not None), None)
+    columns = [column for column in operation.columns if isinstance(column, Column)]
+    table: Any = next((column.table for column in columns if column.table is not None), None)
     kind = None if table is None else kind_of(table)
     if table is None or kind is None:
         return None

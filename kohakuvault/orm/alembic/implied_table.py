@@ -37,8 +37,10 @@ def implied_table(
     if kind == "vectors":
         said.update(__dimensions__=options["dimensions"], __vector_type__=options.get("vector_type", "f32"))
     # An operation may run again, with columns that have a table by then.
-    columns = {
-        item.name: item._copy() if item.table is not None else item for item in items if isinstance(item, Column)
+    columns: dict[str, Any] = {
+        item.name: item._copy() if getattr(item, "table", None) is not None else item
+        for item in items
+        if isinstance(item, Column)
     }
     rest = [item for item in items if not isinstance(item, Column)]
     said["__table_args__"] = (*rest, {"schema": schema, **table_kw})

@@ -65,15 +65,15 @@ class OwnRelations:
 def _vault_tables(inspector: Any) -> set[str]:
     """Return those of ``vault_table``, ``vault_column`` and so on that have the columns of ours."""
     own = set()
-    for table in [*VaultBase.metadata.tables.values()]:
+    for table in VaultBase.metadata.sorted_tables:
         if inspector.has_table(table.name):
             columns = {column["name"] for column in inspector.get_columns(table.name)}
             # Later formats may have more.
             if {"id", "name"} & columns and len(columns & set(table.columns.keys())) > len(table.columns) // 2:
                 own.add(table.name)
     if inspector.has_table(VERSION_TABLE):
-        columns = [column["name"] for column in inspector.get_columns(VERSION_TABLE)]
-        own |= {VERSION_TABLE} if columns == ["version_num"] else set()
+        columns = {column["name"] for column in inspector.get_columns(VERSION_TABLE)}
+        own |= {VERSION_TABLE} if columns == {"version_num"} else set()
     return own
 
 
@@ -90,9 +90,8 @@ def _recorded(connection: Connection, inspector: Any) -> set[str]:
 
 
 def _satellites(connection: Connection, found: list[FoundIndex]) -> set[str]:
-    tables = dict(
-        connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'").all()  # type: ignore[arg-type]
-    )
+    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+    tables: dict[str, str | None] = {name: sql for name, sql in rows}  # noqa: C416 (rows are no pairs)
     modules = {
         name: match[1].lower() for name, sql in tables.items() if (match := _VIRTUAL.match(sql or "")) is not None
     }

@@ -7,7 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from alembic.operations import BatchOperations, Operations
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, bindparam, func, inspect, null, select, tuple_, update
+from sqlalchemy import (
+    Column,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    func,
+    inspect,
+    null,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.schema import CreateColumn

@@ -121,7 +121,7 @@ def row_dict_table(
     mapping = registry(metadata=metadata)
     key = Column(owner_key, key_type or Integer(), primary_key=True)
     said = {"__tablename__": owner, "__table_args__": {"schema": schema}, "key_of_row": key}
-    entity = mapping.mapped(type("Owner", (), {**said, "entries": vault_dict(pickle=pickle, table=name)}))
+    entity: Any = mapping.mapped(type("Owner", (), {**said, "entries": vault_dict(pickle=pickle, table=name)}))
     table: Table = entity.entries.table
     mapping.dispose()
     return table

@@ -62,7 +62,9 @@ class _TextIndexOp(VaultOperation):
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return the name of the operation, those of the index, table and columns, and the rest."""
-        rest = {key: value for key, value in self.arguments.items() if key not in ("index_name", "table_name", "columns")}
+        rest = {
+            key: value for key, value in self.arguments.items() if key not in ("index_name", "table_name", "columns")
+        }
         return (self._name, self.index_name, self.table_name, self.columns, rest)
 
     @classmethod

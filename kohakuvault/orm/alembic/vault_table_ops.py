@@ -89,7 +89,7 @@ class _VaultTableOp(VaultOperation):
 
     def to_create_table(self) -> CreateTableOp:
         """Return what makes the table alone."""
-        included = {"_constraints_included": True} if self.is_of_table else {}
+        included: dict[str, Any] = {"_constraints_included": True} if self.is_of_table else {}
         return CreateTableOp(self.table_name, self.columns, schema=self.schema, **self.table_kw, **included)
 
 
@@ -172,8 +172,8 @@ class DropVaultTableOp(_VaultTableOp):
     ) -> None:
         """Drop a table of a container, its record, and the table of its large values.
 
-        Only ``table_name`` and ``kind`` are needed. The rest, which is as of :meth:`create_vault_table`, is what the operation needs
-        to be reversed. Its vector and text indexes are dropped before, each by its operation.
+        Only ``table_name`` and ``kind`` are needed. The rest, which is as of :meth:`create_vault_table`, is what the
+        operation needs to be reversed. Its vector and text indexes are dropped before, each by its operation.
         """
         options = _options(kind, dimensions=dimensions, vector_type=vector_type, metric=metric, index=index)
         operations.invoke(
