@@ -85,7 +85,7 @@ def _triggers_of(table: Table, dialect: Dialect) -> Iterator[str]:
     header = re.compile(rf"(CREATE TRIGGER\b.*? ON )(?:{'|'.join(names)})(?= )", re.DOTALL)
     copy = quote.quote_identifier(temporary_name(table.name))
     for owner in {*table.metadata.tables.values(), table}:
-        for attachment in attached_to(owner, Attachment):
+        for attachment in attached_to(owner, Attachment):  # type: ignore[type-abstract]
             for sql in attachment.create_statements(dialect):
                 if header.match(sql.lstrip()):
                     yield header.sub(rf"\g<1>{copy}", sql, count=1)

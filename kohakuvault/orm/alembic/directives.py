@@ -97,7 +97,7 @@ def _repack(operation: ops.AlterColumnOp) -> RepackColumnOp | None:
 def _vault_table(operation: ops.CreateTableOp) -> CreateVaultTableOp | CreateVaultDictOp | None:
     """Return what makes a table of a container with its record; None for other tables."""
     columns = [column for column in operation.columns if isinstance(column, Column)]
-    table: Any = next((column.table for column in columns if column.table is not None), None)
+    table: Any = next((getattr(column, "table", None) for column in columns), None)
     kind = None if table is None else kind_of(table)
     if table is None or kind is None:
         return None
@@ -128,6 +128,7 @@ def _vault_table(operation: ops.CreateTableOp) -> CreateVaultTableOp | CreateVau
         options=options,
         table_kw=operation.kw,
         is_of_table=operation._constraints_included,
+        namespace=operation._namespace_metadata,
     )
     if kind not in KINDS:
         return explicit

@@ -25,7 +25,7 @@ WHERE p.proname = 'vault_delete_list'
 def found_lists(connection: Connection) -> set[tuple[str | None, str, str]]:
     """Return schema, table and column of each."""
     if connection.dialect.name == "sqlite":
-        found = set()
+        found: set[tuple[str | None, str, str]] = set()
         rows = connection.exec_driver_sql("SELECT tbl_name, sql FROM sqlite_master WHERE type = 'trigger'")
         for table, sql in rows:
             match = _BODY.search(sql or "")

@@ -21,7 +21,7 @@ class VaultOperation(MigrateOperation):
     """An operation that is equal to another of its class that does the same."""
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.to_diff_tuple() == other.to_diff_tuple()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.to_diff_tuple() == other.to_diff_tuple()
 
     def __hash__(self) -> int:
         return hash(type(self))

@@ -57,7 +57,7 @@ class OwnRelations:
             own.tables |= _satellites(connection, own.found)
             own.tables |= {name for index in own.texts for name in (index.name, f"{index.name}_replaced")}
         else:
-            own.indexes |= {index.name for index in [*own.found, *own.texts]}
+            own.indexes |= {index.name for index in own.found} | {index.name for index in own.texts}
         own.tables -= set(mapped)
         return own
 
@@ -100,8 +100,8 @@ def _satellites(connection: Connection, found: list[FoundIndex]) -> set[str]:
         own |= {f"{index.name}_{suffix}" for suffix in _OF_EVERY_INDEX}
         if index.kind not in ("vec", "vss"):
             own |= {f"{index.name}_{suffix}" for suffix in _BLOCKS}
-        virtual = re.compile(re.escape(index.name) + r"_(vec|vss_\d+)")
-        own |= {name for name, module in modules.items() if module in ("vec0", "vss0") and virtual.fullmatch(name)}
+        stored = re.compile(re.escape(index.name) + r"_(vec|vss_\d+)")
+        own |= {name for name, module in modules.items() if module in ("vec0", "vss0") and stored.fullmatch(name)}
     for virtual, module in modules.items():
         shadow = re.compile(re.escape(virtual) + _SHADOWS.get(module, r"(?!)"))
         own |= {name for name in tables if name not in modules and shadow.fullmatch(name)}

@@ -250,7 +250,7 @@ class _Conversion:
     def __init__(self, operation: RepackColumnOp) -> None:
         self._operation = operation
         # Others wrap what they give their driver.
-        dialect = sqlite.dialect()  # type: ignore[no-untyped-call]
+        dialect = sqlite.dialect()
         self._bind = operation.to.dialect_impl(dialect).bind_processor(dialect)
         self._result = operation.to.dialect_impl(dialect).result_processor(dialect, None)
 
@@ -298,4 +298,5 @@ def _column_ddl(column: Column[Any], dialect: Dialect) -> str:
 
 
 def _instance(type_: Any) -> TypeEngine[Any]:
-    return type_() if isinstance(type_, type) else type_
+    made: TypeEngine[Any] = type_() if isinstance(type_, type) else type_
+    return made

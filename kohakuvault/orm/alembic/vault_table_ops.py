@@ -34,6 +34,7 @@ class _VaultTableOp(VaultOperation):
         options: dict[str, Any] | None = None,
         table_kw: dict[str, Any] | None = None,
         is_of_table: bool = False,
+        namespace: MetaData | None = None,
     ) -> None:
         self.table_name = table_name
         self.kind = kind
@@ -44,6 +45,8 @@ class _VaultTableOp(VaultOperation):
         self.table_kw = table_kw or {}
         # Whether ``unique`` and ``index`` of the columns are among the constraints already.
         self.is_of_table = is_of_table
+        # Whose schema is not rendered.
+        self.namespace = namespace
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -57,6 +60,7 @@ class _VaultTableOp(VaultOperation):
             "options": self.options,
             "table_kw": self.table_kw,
             "is_of_table": self.is_of_table,
+            "namespace": self.namespace,
         }
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
@@ -90,6 +94,7 @@ class _VaultTableOp(VaultOperation):
     def to_create_table(self) -> CreateTableOp:
         """Return what makes the table alone."""
         included: dict[str, Any] = {"_constraints_included": True} if self.is_of_table else {}
+        included["_namespace_metadata"] = self.namespace or MetaData()
         return CreateTableOp(self.table_name, self.columns, schema=self.schema, **self.table_kw, **included)
 
 
