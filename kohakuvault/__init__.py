@@ -1,5 +1,7 @@
 """KohakuVault: dicts, typed lists and vector search as ordinary SQLAlchemy tables on your own engine."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._native import DataPacker, __version__, distance
 from .columns import Column, ColumnVault
 from .diagnosis import doctor
@@ -28,7 +30,18 @@ from .maintenance import Problem
 from .packing import Cbor, Json, MsgPack, Pickle
 from .vectors import VectorKVault
 
+if TYPE_CHECKING:
+    from .asynchronous.column import AsyncColumn
+    from .asynchronous.columns import AsyncColumnVault
+    from .asynchronous.engine import create_async_engine
+    from .asynchronous.kvault import AsyncKVault
+    from .asynchronous.vectors import AsyncVectorKVault
+
 __all__ = [
+    "AsyncColumn",
+    "AsyncColumnVault",
+    "AsyncKVault",
+    "AsyncVectorKVault",
     "CannotOpen",
     "Cbor",
     "Column",
@@ -57,8 +70,31 @@ __all__ = [
     "VectorKVault",
     "WriterFailed",
     "__version__",
+    "create_async_engine",
     "create_engine",
     "distance",
     "doctor",
     "install",
 ]
+
+# Loaded when they are asked for: applications without asyncio load nothing of it.
+_ASYNCHRONOUS = {
+    "AsyncColumn": "column",
+    "AsyncColumnVault": "columns",
+    "AsyncKVault": "kvault",
+    "AsyncVectorKVault": "vectors",
+    "create_async_engine": "engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ASYNCHRONOUS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module(f"{__name__}.asynchronous.{_ASYNCHRONOUS[name]}")
+    return globals().setdefault(name, getattr(module, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,9 @@ from sqlalchemy.engine import URL, Engine
 
 from . import _native, extension
 from .backends import BACKENDS, Backend
+from .driver_connection import driver_module, driver_of
 from .engine import PRAGMAS, create_engine, installed, require_exists
+from .errors import InvalidArgument
 from .lending import translated_errors
 
 __all__ = ["Report", "doctor"]
@@ -59,6 +61,11 @@ def doctor(bind: Engine | str | os.PathLike[str] | URL) -> Report:
     """
     if isinstance(bind, Engine):
         return _sqlite(bind) if bind.dialect.name == "sqlite" else _server(bind)
+    if hasattr(bind, "sync_engine"):
+        raise InvalidArgument(
+            "doctor() is not for asyncio: within async with engine.connect() as connection, await connection.run_sync("
+            "lambda connection: doctor(connection.engine))"
+        )
     require_exists(bind)
     engine = create_engine(bind)
     try:
@@ -68,9 +75,9 @@ def doctor(bind: Engine | str | os.PathLike[str] | URL) -> Report:
 
 
 def _sqlite(engine: Engine) -> Report:
-    dbapi: Any = engine.dialect.dbapi
+    dbapi = driver_module(engine)
     with translated_errors(engine), engine.connect() as connection:
-        driver: Any = connection.connection.dbapi_connection
+        driver = driver_of(connection)
         rung = connection.info.get("kohakuvault.rung", "none")
         functions = extension.has_functions(driver)
         rows = {name: driver.execute(f"PRAGMA {name}").fetchone() for name in PRAGMAS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import sqlite3
 import time
 import weakref
 from collections.abc import Iterable, Mapping
@@ -12,22 +13,28 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from . import extension
 from .backends import check_backends, load_backends, opening_with, prepare_backends
+from .driver_connection import driver_connection, driver_module, driver_of, in_driver, is_waitable
 from .errors import CannotOpen, InvalidArgument, InvalidDatabase
 from .extension import Rung
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
 __all__ = ["PRAGMAS", "KohakuVaultPlugin", "create_engine", "install"]
+
+AnyEngine = TypeVar("AnyEngine", bound="Engine | AsyncEngine")
 
 # What every SQLite connection is set to, in this order; `pragmas=` overrides each.
 PRAGMAS: Mapping[str, Any] = MappingProxyType(
@@ -42,7 +49,11 @@ PRAGMAS: Mapping[str, Any] = MappingProxyType(
     }
 )
 
+# That of Python's sqlite3.
+_BUSY_TIMEOUT = 5000
+
 _DURABILITY = {"normal": "NORMAL", "full": "FULL"}
+_NO_OPTIONS = ("normal", None, False, "auto", ())
 _DRIVERS = ("sqlite3", "pysqlite3", "sqlean")
 
 Durability = Literal["normal", "full"]
@@ -93,13 +104,7 @@ def create_engine(
         when a backend is not installed, or cannot be loaded.
     """
     url = as_url(path_or_url)
-    backends = check_backends(backends)
-    given = (durability, pragmas, read_only, extension, backends)
-    if "kohakuvault" in url.normalized_query.get("plugin", ()) and given != ("normal", None, False, "auto", ()):
-        raise InvalidArgument(
-            "plugin=kohakuvault in the URL sets the engine up by the URL's own options: put all of them "
-            "there, or leave the plugin out"
-        )
+    backends = check_plugin(url, (durability, pragmas, read_only, extension), backends)
     if url.get_backend_name() != "sqlite":
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
@@ -111,11 +116,22 @@ def create_engine(
             options.setdefault("poolclass", StaticPool)
             options.setdefault("connect_args", {}).setdefault("check_same_thread", False)
         else:
-            url = _file_url(url, read_only)
+            url = file_url(url, read_only)
     engine = _new_engine(url, options)
     return install(
         engine, durability=durability, pragmas=pragmas, read_only=read_only, extension=extension, backends=backends
     )
+
+
+def check_plugin(url: URL, options: tuple[Any, ...], backends: Iterable[str]) -> tuple[str, ...]:
+    """Return ``backends``, checked; raise if there are options beside a URL that sets the engine up by its own."""
+    checked = check_backends(backends)
+    if "kohakuvault" in url.normalized_query.get("plugin", ()) and (*options, checked) != _NO_OPTIONS:
+        raise InvalidArgument(
+            "plugin=kohakuvault in the URL sets the engine up by the URL's own options: put all of them "
+            "there, or leave the plugin out"
+        )
+    return checked
 
 
 def _new_engine(url: URL, options: dict[str, Any]) -> Engine:
@@ -134,55 +150,79 @@ class Installation:
 
     rung: Rung
     backends: list[str]
+    busy_timeout: int
 
 
 installed: weakref.WeakKeyDictionary[Engine, Installation] = weakref.WeakKeyDictionary()
 
 
 def install(
-    engine: Engine,
+    engine: AnyEngine,
     *,
     durability: Durability = "normal",
     pragmas: Mapping[str, Any] | None = None,
     read_only: bool = False,
     extension: str = "auto",
     backends: Iterable[str] = (),
-) -> Engine:
+) -> AnyEngine:
     """Fit an existing engine with what :func:`create_engine` sets up, and return it.
 
     On SQLite every new connection gets :data:`PRAGMAS` and the SQL functions, and every transaction that
     writes begins with ``BEGIN IMMEDIATE`` at its first write, so that it waits for the lock instead of
     failing half-way. (Reads before that see each the newest commit, as on PostgreSQL.) The pool's connections
     are replaced, each when nobody has it checked out. Other databases need nothing. Calling it twice is
-    harmless; with ``backends`` the second call adds those.
-
-    An ``AsyncEngine`` is taken by its ``sync_engine``.
+    harmless; with ``backends`` the second call adds those. An ``AsyncEngine`` is fitted in the same way.
     """
-    engine = getattr(engine, "sync_engine", engine)
-    if not isinstance(engine, Engine):
-        raise InvalidArgument(f"install() takes a SQLAlchemy Engine, not {type(engine).__name__}")
-    backends = check_backends(backends)
+    sync_engine = getattr(engine, "sync_engine", engine)
+    if not isinstance(sync_engine, Engine):
+        raise InvalidArgument(f"install() takes a SQLAlchemy Engine or AsyncEngine, not {type(engine).__name__}")
+    _fit(sync_engine, durability, pragmas, read_only, extension, check_backends(backends))
+    return engine
+
+
+def _fit(
+    engine: Engine,
+    durability: str,
+    pragmas: Mapping[str, Any] | None,
+    read_only: bool,
+    extension: str,
+    backends: Iterable[str],
+) -> None:
     if engine.dialect.name != "sqlite":
-        return engine
+        return
     if engine in installed:
         add_backends(engine, backends)
-        return engine
+        return
 
     settings = _settings(durability, pragmas, read_only)
-    rung = _extension_rung(extension, cast(ModuleType, engine.dialect.dbapi))
-    loaded = prepare_backends(backends, rung, cast(ModuleType, engine.dialect.dbapi))
+    rung = _extension_rung(extension, driver_module(engine))
+    loaded = prepare_backends(backends, rung, driver_module(engine))
     mark_tables(engine, rung != "create_function")
 
-    def connect(connection: Any, record: Any) -> None:
+    def set_up(connection: Any) -> Rung:
         _apply_pragmas(connection, settings)
+        reached = rung
         if rung != "auto_extension" or not _extension_loaded(connection):
-            record.info["kohakuvault.rung"] = _attach(connection, None if rung == "auto_extension" else rung)
-        else:
-            record.info["kohakuvault.rung"] = rung
+            reached = _attach(connection, None if rung == "auto_extension" else rung)
         if rung == "load_extension":
             load_backends(connection, loaded)
+        return reached
+
+    def connect(connection: Any, record: Any) -> None:
+        try:
+            record.info["kohakuvault.rung"] = in_driver(connection, set_up)
+        except BaseException:
+            # One of asyncio's has a thread, which would outlive it; and this may be a task that was cancelled.
+            if engine.dialect.is_async:
+                driver_connection(connection).close()
+            raise
 
     def open_with_functions(dialect: Any, record: Any, arguments: Any, keywords: Any) -> Any:
+        if dialect.is_async:
+            # aiosqlite opens it in a thread of its own: it is there that the functions are registered meanwhile, never
+            # across an await, behind which another coroutine may want to open one too.
+            keywords["factory"] = _with_functions(keywords.get("factory"), loaded)
+            return dialect.connect(*arguments, **keywords)
         with opening_with(loaded):
             return dialect.connect(*arguments, **keywords)
 
@@ -190,23 +230,42 @@ def install(
         event.listen(engine, "do_connect", open_with_functions)
     event.listen(engine, "connect", connect)
     event.listen(engine, "before_cursor_execute", _begin_before_write)
-    installed[engine] = Installation(rung, loaded)
+    installed[engine] = Installation(rung, loaded, int(settings.get("busy_timeout", _BUSY_TIMEOUT)))
     if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
         # A database in memory lives in its connection, which therefore cannot be replaced.
         event.listen(engine, "checkout", lambda connection, record, _: _fit_old(connection, record, connect))
+    elif engine.dialect.is_async:
+        # Nothing can be closed here: see is_waitable().
+        event.listen(engine, "checkout", _replace_old)
     elif getattr(engine.pool, "checkedin", int)() or getattr(engine.pool, "checkedout", int)():
         engine.dispose()
-    return engine
+
+
+def _with_functions(factory: Any, backends: list[str]) -> Any:
+    """Return a factory of ``sqlite3`` connections: ``factory``, but they have our functions and backends."""
+
+    def opened(*arguments: Any, **keywords: Any) -> Any:
+        keywords.pop("factory", None)
+        with opening_with(backends):
+            return (factory or sqlite3.Connection)(*arguments, **keywords)
+
+    return opened
+
+
+def busy_timeout(engine: Engine) -> int:
+    """Return the milliseconds for which connections of ``engine`` wait for a lock."""
+    has = installed.get(engine)
+    return _BUSY_TIMEOUT if has is None else has.busy_timeout
 
 
 def add_backends(engine: Engine, names: Iterable[str]) -> None:
     """Give new connections of ``engine`` backends, and replace those that nobody has checked out."""
     has = installed[engine]
     missing = [name for name in names if name not in has.backends]
-    new = prepare_backends(missing, has.rung, cast(ModuleType, engine.dialect.dbapi))
+    new = prepare_backends(missing, has.rung, driver_module(engine))
     has.backends += new
     if new and not isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
-        engine.dispose()
+        engine.dispose(close=not engine.dialect.is_async or is_waitable())
 
 
 def mark_tables(engine: Engine, has_tables: bool) -> None:
@@ -242,7 +301,7 @@ class KohakuVaultPlugin(CreateEnginePlugin):
         """Return the URL without this plugin's own options."""
         own = [name for name in url.query if name in self._OPTIONS or name.startswith("pragma_")]
         url = url.difference_update_query(own)
-        return _file_url(url, True) if self.options.get("read_only") else url
+        return file_url(url, True) if self.options.get("read_only") else url
 
     def engine_created(self, engine: Engine) -> None:
         """Fit the new engine."""
@@ -296,7 +355,7 @@ def require_exists(path_or_url: str | os.PathLike[str] | URL) -> None:
         raise CannotOpen(f"there is no database {os.path.abspath(path)}")
 
 
-def _file_url(url: URL, read_only: bool) -> URL:
+def file_url(url: URL, read_only: bool) -> URL:
     """Check that the file can be opened or made, and mark it read-only where that is asked for."""
     database = url.database or ""
     if database.startswith("file:"):
@@ -391,8 +450,14 @@ def _set_journal_mode(cursor: Any, mode: str) -> None:
 
 def _fit_old(connection: Any, record: Any, fit: Any) -> None:
     """Set up a connection that was opened before :func:`install`, once it is not in a transaction."""
-    if "kohakuvault.rung" not in record.info and not connection.in_transaction:
+    if "kohakuvault.rung" not in record.info and not driver_connection(connection).in_transaction:
         fit(connection, record)
+
+
+def _replace_old(connection: Any, record: Any, proxy: Any) -> None:
+    """Have the pool replace a connection that was opened before :func:`install`."""
+    if "kohakuvault.rung" not in record.info:
+        raise DisconnectionError("opened before kohakuvault.install()")
 
 
 # -- transactions ----------------------------------------------------------------------------------
@@ -432,7 +497,7 @@ def _begin_before_write(
     if not is_write(statement):
         return
     try:
-        begin_immediate(connection.connection.dbapi_connection)
+        begin_immediate(driver_of(connection))
     except Exception as error:
         # As SQLAlchemy itself would raise it, had it run the statement.
         raise OperationalError("BEGIN IMMEDIATE", (), error) from error

@@ -20,13 +20,14 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
+from .driver_connection import driver_connection, driver_of
 from .engine import installed
 from .errors import DatabaseBusy, DriverError, KohakuVaultError, SchemaMismatch, translate
 from .extension import attach, has_collect, has_functions, has_gather, has_rows
 from .known import forget
 from .statements import Statement
 
-__all__ = ["DriverCursor", "Lender", "Outcome", "lender_for", "translated_errors"]
+__all__ = ["DriverCursor", "Lender", "Outcome", "is_single", "lender_for", "translated_errors", "with_functions"]
 
 
 class Outcome:
@@ -180,9 +181,11 @@ class DriverCursor:
             self._failed(error)
             raise
 
-    def stream(self, statement: Statement, values: Sequence[Any]) -> Any:
-        """Run and return the driver's cursor, which fetches a row when it is asked for one."""
+    def stream(self, statement: Statement, values: Sequence[Any], *, one_by_one: bool = False) -> Any:
+        """Run and return the driver's cursor, which fetches a row, or some for asyncio, when it is asked for one."""
         parameters = statement.parameters(values)
+        if one_by_one:
+            self.cursor.arraysize = 1
         self.cursor.execute(statement.sql, parameters)
         return self.cursor
 
@@ -223,7 +226,7 @@ class DriverCursor:
         elif self.transaction is not None and not getattr(self.connection, "in_transaction", True):
             # SQLite itself rolls the whole transaction back when the disk is full or fails. What is written
             # from now on must not be committed as if the rest were there.
-            if not _is_single(self._engine):
+            if not is_single(self._engine):
                 self.transaction.invalidate(error)
             translated = DriverError(
                 f"{translated} -- SQLite has rolled back the whole transaction: leave it, or call rollback()"
@@ -274,7 +277,7 @@ def lender_for(engine: Engine) -> Lender:
     """Return the lender that fits the engine's database and pool."""
     if engine.dialect.name != "sqlite":
         return PoolLender(engine)
-    if _is_single(engine):
+    if is_single(engine):
         return SharedLender(engine)
     return DetachedLender(engine)
 
@@ -312,12 +315,12 @@ def translated_errors(engine: Engine) -> Iterator[None]:
         raise
 
 
-def _is_single(engine: Engine) -> bool:
+def is_single(engine: Engine) -> bool:
     """Whether the engine has one connection, which is the database."""
     return isinstance(engine.pool, (StaticPool, SingletonThreadPool))
 
 
-def _with_functions(connection: Any, engine: Engine) -> Any:
+def with_functions(connection: Any, engine: Engine) -> Any:
     """Return ``connection``, with the SQL functions also where the application's engine does not care for them."""
     if engine not in installed and not has_functions(connection):
         attach(connection)
@@ -392,9 +395,9 @@ class DetachedLender:
     def _open(self) -> DriverCursor:
         with translated_errors(self._engine):
             proxied = self._engine.raw_connection()
-            connection: Any = proxied.dbapi_connection
+            connection = driver_connection(proxied.dbapi_connection)
             proxied.detach()
-            _with_functions(connection, self._engine)
+            with_functions(connection, self._engine)
         # Autocommit: a single statement is its own transaction, and BEGIN is ours to write.
         connection.isolation_level = None
         return DriverCursor(connection, self._engine)
@@ -416,17 +419,20 @@ class SharedLender:
     def take(self) -> DriverCursor:
         self._turn.acquire()
         try:
-            kept = getattr(self._kept, "proxied", None)
-            if kept is None or kept.dbapi_connection is None:
-                # Kept checked out: giving it back would roll back whatever runs on the shared connection.
-                with translated_errors(self._engine):
-                    kept = self._kept.proxied = self._engine.raw_connection()
-                    _with_functions(kept.dbapi_connection, self._engine)
-            connection: Any = kept.dbapi_connection
+            with translated_errors(self._engine):
+                connection = driver_connection(self._checked_out().dbapi_connection)
             return DriverCursor(connection, self._engine, owner=connection.in_transaction)
         except BaseException:
             self._turn.release()
             raise
+
+    def _checked_out(self) -> Any:
+        kept = getattr(self._kept, "proxied", None)
+        if kept is None or kept.dbapi_connection is None:
+            # Kept checked out: giving it back would roll back whatever runs on the shared connection.
+            kept = self._kept.proxied = self._engine.raw_connection()
+            with_functions(driver_connection(kept.dbapi_connection), self._engine)
+        return kept
 
     def take_for_scan(self) -> DriverCursor | None:
         return None
@@ -471,7 +477,7 @@ class PoolLender:
     def take(self) -> DriverCursor:
         with translated_errors(self._engine):
             pooled = self._autocommit.connect()
-            return DriverCursor(pooled.connection.dbapi_connection, self._engine, owner=pooled)
+            return DriverCursor(driver_of(pooled), self._engine, owner=pooled)
 
     take_for_scan = take
 

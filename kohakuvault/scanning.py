@@ -63,7 +63,7 @@ def streamed(scan: Scan, cursor: DriverCursor) -> Batches:
     if collector is None:
         yield scan.entries(cursor.stream(*scan.whole()))
         return
-    full = iter(cursor.stream(*scan.whole(collector.token)))
+    full = iter(cursor.stream(*scan.whole(collector.token), one_by_one=True))
     ended = False
     while not ended:
         # Drivers may be a row ahead of what they give.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,9 +12,11 @@ from unittest import mock
 
 import pytest
 import sqlalchemy
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
+from sqlalchemy.util.concurrency import greenlet_spawn
 
 import kohakuvault
 from kohakuvault import KVault
@@ -124,6 +127,24 @@ def shared_engines(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
 BINDS = [f"{database}-{kind}" for database in DATABASES for kind in ("url", "engine", "bare", "session", "connection")]
 BINDS.append("sqlite-memory")
 
+# As bind the sync_engine of an AsyncEngine, or a Session of it: what a container meets inside of run_sync().
+ASYNC_BINDS = [f"{database}-{kind}" for database in DATABASES for kind in ("asyncengine", "asyncsession")]
+BINDS += ASYNC_BINDS
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run what has such a bind inside of a loop, setup and teardown too, as run_sync() runs a function."""
+    parameters = getattr(item, "callspec", None)
+    if parameters is None or not any(
+        str(value).partition(" ")[0] in ASYNC_BINDS for value in parameters.params.values()
+    ):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    asyncio.run(greenlet_spawn(runtestprotocol, item, nextitem=nextitem))
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
 
 @contextmanager
 def opened(kind: str, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[Any]:
@@ -138,8 +159,11 @@ def opened(kind: str, new_url: Callable[[str], sqlalchemy.URL]) -> Iterator[Any]
     if kind == "url":
         yield url
         return
-    engine = sqlalchemy.create_engine(url) if kind == "bare" else kohakuvault.create_engine(url)
-    if kind == "session":
+    if kind.startswith("async"):
+        engine = kohakuvault.create_async_engine(url).sync_engine
+    else:
+        engine = sqlalchemy.create_engine(url) if kind == "bare" else kohakuvault.create_engine(url)
+    if kind.endswith("session"):
         with Session(engine) as session:
             yield session
     elif kind == "connection":

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from .. import engine as engines
 from .. import extension
+from ..driver_connection import driver_module
 from ..errors import InvalidArgument
 from ..lending import translated_errors
 from .base import Binding
@@ -22,7 +22,7 @@ from .joined import JoinedBinding
 from .on_engine import EngineBinding
 from .read_only import ReadOnlyBinding
 
-__all__ = ["Bind", "Binding", "address", "bind_to"]
+__all__ = ["Bind", "Binding", "address", "bind_to", "path_key"]
 
 
 class _Bound(Protocol):
@@ -53,7 +53,10 @@ def bind_to(bind: Bind, *, read_only: bool = False) -> Binding:
         return binding
     hint = ""
     if hasattr(bind, "sync_engine") or hasattr(bind, "sync_session"):
-        hint = "; from async code use await session.run_sync(lambda session: …)"
+        hint = (
+            "; AsyncKVault, AsyncColumnVault and AsyncVectorKVault take that, and in await session.run_sync(lambda "
+            "session: …) there is one for this"
+        )
     raise InvalidArgument(
         "bind must be a path, URL, Engine, Connection, Session or another container, "
         f"not {type(bind).__module__}.{type(bind).__name__}{hint}"
@@ -74,8 +77,17 @@ def _of_engine(engine: Engine) -> EngineBinding:
     with _lock:
         binding = _by_engine.get(id(engine))
         if binding is None or binding.engine is not engine:
-            binding = _by_engine[id(engine)] = EngineBinding(engine)
+            binding = _by_engine[id(engine)] = _new_binding(engine)
         return binding
+
+
+def _new_binding(engine: Engine) -> EngineBinding:
+    if not engine.dialect.is_async:
+        return EngineBinding(engine)
+    # Not above: applications without asyncio load nothing of it.
+    from ..asynchronous.binding import AsyncEngineBinding
+
+    return AsyncEngineBinding(engine)
 
 
 def _of_source(source: Connection | Session | scoped_session[Any]) -> JoinedBinding:
@@ -95,7 +107,7 @@ def _check_dialect(engine: Engine) -> None:
         )
     if engine.dialect.name == "sqlite" and engine not in engines.installed:
         # What an open connection of the application's own engine can be given.
-        engines.mark_tables(engine, extension.best_rung(cast(ModuleType, engine.dialect.dbapi)) == "load_extension")
+        engines.mark_tables(engine, extension.best_rung(driver_module(engine)) == "load_extension")
     if engine.get_execution_options().get("schema_translate_map"):
         raise InvalidArgument(
             "containers do not follow schema_translate_map; set the schema by the connection's search_path instead"
@@ -103,7 +115,7 @@ def _check_dialect(engine: Engine) -> None:
 
 
 def _of_path(path: str | os.PathLike[str] | URL, *, read_only: bool = False) -> EngineBinding:
-    key = _path_key(path)
+    key = path_key(path)
     if key and read_only:
         key += " read only"
     with _lock:
@@ -151,17 +163,17 @@ def address(bind: Bind) -> str | None:
     """Return the absolute path or URL by which another process can bind to the same; None if there is no such."""
     if not isinstance(bind, (str, os.PathLike, URL)):
         return None
-    return _path_key(bind) or None
+    return path_key(bind) or None
 
 
-def _path_key(path: str | os.PathLike[str] | URL) -> str:
+def path_key(path: str | os.PathLike[str] | URL) -> str:
     """Return what tells databases apart, or "" for one in memory, which nobody else can open."""
     url = engines.as_url(path)
     if url.get_backend_name() == "sqlite":
         if engines.is_memory(url):
             return ""
         url = url.set(database=os.path.realpath(url.database or ""))
-        if url.get_driver_name() == "pysqlite":
+        if url.get_driver_name() in ("pysqlite", "aiosqlite"):
             url = url.set(drivername="sqlite")
     return url.render_as_string(hide_password=False)
 

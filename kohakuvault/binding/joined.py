@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, scoped_session
 
 from .. import engine as engines
+from ..driver_connection import driver_of
 from ..errors import InvalidArgument
 from ..lending import DriverCursor, translated_errors
 from ..scanning import Scan, pages
@@ -155,7 +156,7 @@ class JoinedBinding(Binding):
                 # SQLAlchemy takes a commit that raises for the end of the transaction.
                 forget(connection)
                 with suppress(Exception):
-                    connection.connection.dbapi_connection.rollback()  # type: ignore[union-attr]
+                    driver_of(connection).rollback()
                 raise
 
         def forget(connection: Connection, *arguments: Any) -> None:
@@ -201,14 +202,14 @@ class JoinedBinding(Binding):
         return session.connection()
 
     def require_functions(self) -> None:
-        self._attach_to(self._connection().connection.dbapi_connection)
+        self._attach_to(driver_of(self._connection()))
 
     def _current(self) -> DriverCursor:
         # A cursor for each operation: a Session that threads share in spite of the rules must not crash them.
         return self._cursor_of(self._connection())
 
     def _cursor_of(self, connection: Connection) -> DriverCursor:
-        driver: Any = connection.connection.dbapi_connection
+        driver = driver_of(connection)
         begun = getattr(driver, "in_transaction", False)
         return DriverCursor(driver, self.engine, transaction=connection if begun else None)
 

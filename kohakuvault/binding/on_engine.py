@@ -12,8 +12,9 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import engine as engines
+from ..driver_connection import driver_of
 from ..errors import InvalidArgument
-from ..lending import DriverCursor, lender_for, translated_errors
+from ..lending import DriverCursor, Lender, lender_for, translated_errors
 from ..scanning import Scan, pages, streamed
 from ..statements import Statement
 from .base import Binding, Waits, begun, in_autocommit, refuse_write, require_one_state, savepoint
@@ -37,13 +38,19 @@ class EngineBinding(Binding):
         self.engine = engine
         # Device and inode of the file, where it was opened by a path.
         self.file: tuple[int, int] | None = None
-        self._lender = lender_for(engine)
-        self._held = _Held()
+        self._lender = self._new_lender()
+        self._held = self._new_held()
         self._begin_write = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
         self._begin_read = (
             "BEGIN" if engine.dialect.name == "sqlite" else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         )
         weakref.finalize(self, self._lender.close)
+
+    def _new_lender(self) -> Lender:
+        return lender_for(self.engine)
+
+    def _new_held(self) -> _Held:
+        return _Held()
 
     # `one` and `run` are written out, down to the driver's cursor where one is idle: each call in between would cost
     # up to a tenth of a point read.
@@ -237,7 +244,7 @@ class EngineBinding(Binding):
         self.settle()
         with self._lender.turn(), self._connected() as connection:
             with translated_errors(self.engine):
-                driver: Any = connection.connection.dbapi_connection
+                driver = driver_of(connection)
                 if in_autocommit(driver):
                     connection.execution_options(isolation_level=self.dialect.default_isolation_level)
                 transaction = connection.begin()
@@ -287,7 +294,7 @@ class EngineBinding(Binding):
 
     def abandon(self) -> None:
         """Start anew in a forked child: the parent's connections stay the parent's."""
-        self._held = _Held()
+        self._held = self._new_held()
         self._lender.abandon()
 
     def require_functions(self) -> None:

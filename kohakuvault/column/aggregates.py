@@ -44,7 +44,7 @@ class ColumnAggregates(ColumnReading):
     ``numpy.sum``, ``mean``, ``min`` and ``max`` of a column call these.
     """
 
-    def sum(self, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
+    def sum(self, /, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
         """Return the sum of the elements ``start`` to ``stop``; 0 if there are none.
 
         Of integers exactly, however large. Of floats as a float64, compensated for rounding within each block
@@ -61,7 +61,7 @@ class ColumnAggregates(ColumnReading):
             return 0.0 if self._is_float else 0
         return float("nan") if totals.nans else totals.sum
 
-    def mean(self, start: int = 0, stop: int | None = None, **numpy: Any) -> float:
+    def mean(self, /, start: int = 0, stop: int | None = None, **numpy: Any) -> float:
         """Return the arithmetic mean of the elements ``start`` to ``stop``; NaN if one is.
 
         Raises
@@ -75,7 +75,7 @@ class ColumnAggregates(ColumnReading):
         totals = self._some(start, stop, "mean()")
         return float("nan") if totals.nans else totals.sum / totals.many
 
-    def min(self, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
+    def min(self, /, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
         """Return the least of the elements ``start`` to ``stop``; NaN if one is, as numpy does.
 
         Raises as :meth:`mean`.
@@ -84,7 +84,7 @@ class ColumnAggregates(ColumnReading):
         totals = self._some(start, stop, "min()")
         return float("nan") if totals.nans else totals.min
 
-    def max(self, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
+    def max(self, /, start: int = 0, stop: int | None = None, **numpy: Any) -> Any:
         """Return the greatest of the elements ``start`` to ``stop``; NaN if one is, as numpy does.
 
         Raises as :meth:`mean`.

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection, Dialect
 
+from ..driver_connection import driver_of
 from ..errors import InvalidArgument, SchemaMismatch
 from ..lending import DriverCursor
 from ..orm.vector_index import VectorIndex
@@ -183,7 +184,7 @@ def _run(connection: Connection, statements: Iterable[str]) -> None:
 
 def driver_cursor(connection: Connection) -> DriverCursor:
     """Return a cursor of the driver's, in the transaction of ``connection``."""
-    return DriverCursor(connection.connection.dbapi_connection, connection.engine, transaction=connection)
+    return DriverCursor(driver_of(connection), connection.engine, transaction=connection)
 
 
 def _meta(index: VectorIndex) -> dict[str, str]:

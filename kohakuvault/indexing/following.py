@@ -33,7 +33,7 @@ def _executed(connection: Connection, statement: Any, many: Any, parameters: Any
     if not getattr(statement, "is_dml", False) or connection.dialect.name != "sqlite":
         return
     indexes = indexes_of(statement.table)
-    if not indexes or connection.dialect.is_async:
+    if not indexes:
         return
     written: dict[VectorIndex, int] = connection.info.setdefault(_WRITTEN, {})
     # SQLite does not say how many rows a statement with RETURNING wrote.

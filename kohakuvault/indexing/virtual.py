@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from .. import engine as engines
 from ..backends import ensure_backend
+from ..driver_connection import driver_of
 from ..errors import CorruptValue
 from ..lending import DriverCursor
 
@@ -85,4 +86,4 @@ def require(connection: Connection, backend: str) -> None:
     is_ours = connection.engine in engines.installed
     if is_ours:
         engines.add_backends(connection.engine, [backend])
-    ensure_backend(connection.connection.dbapi_connection, backend, may_load=is_ours)
+    ensure_backend(driver_of(connection), backend, may_load=is_ours)

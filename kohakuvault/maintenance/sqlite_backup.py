@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from ..binding import Binding
+from ..driver_connection import driver_module, in_driver
 from ..errors import CannotOpen, InvalidArgument, UnsupportedType
 from ..lending import translated_errors
 from .base import Progress
@@ -29,16 +28,21 @@ def backup(binding: Binding, path: str | os.PathLike[str], *, overwrite: bool, p
     """Copy the database of ``binding`` to ``path``; see :meth:`kohakuvault.container.Container.backup`."""
     target = _target(path)
     with translated_errors(binding.engine), binding.inspecting() as connection:
-        source: Any = connection.connection.dbapi_connection
-        file = source.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0]
-        _check_target(target, file, overwrite=overwrite)
-        with _partial(target, file) as partial:
-            with closing(_connect(connection, partial)) as copy:
-                _copy(source, copy, progress)
-            _sync(partial)
+        # By the module that has the source open: a second SQLite library in one process is never needed.
+        module = driver_module(connection.engine)
+
+        def copy(source: Any) -> None:
+            file = source.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0]
             _check_target(target, file, overwrite=overwrite)
-            os.replace(partial, target)
-            _sync_directory(os.path.dirname(target))
+            with _partial(target, file) as partial:
+                with closing(_connect(module, partial)) as new:
+                    _copy(source, new, progress)
+                _sync(partial)
+                _check_target(target, file, overwrite=overwrite)
+                os.replace(partial, target)
+                _sync_directory(os.path.dirname(target))
+
+        in_driver(connection.connection.dbapi_connection, copy)
 
 
 def _target(path: Any) -> str:
@@ -88,9 +92,7 @@ def _partial(target: str, source: str) -> Iterator[str]:
                 os.unlink(partial + suffix)
 
 
-def _connect(connection: Connection, path: str) -> Any:
-    # By the module that has the source open: a second SQLite library in one process is never needed.
-    module: Any = connection.dialect.dbapi
+def _connect(module: Any, path: str) -> Any:
     copy = module.connect(path, isolation_level=None)
     # No others read it, no shared memory is needed for its WAL; the whole is synced once, at the end.
     copy.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -1,0 +1,1 @@
+"""The containers for asyncio: the parts of ``AsyncKVault``, ``AsyncColumnVault`` and ``AsyncVectorKVault``."""
