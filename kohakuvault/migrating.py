@@ -11,13 +11,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import delete, func, insert, inspect, select, text
+from sqlalchemy import func, inspect, select, text
 from sqlalchemy.engine import Connection, Engine
 
 from .engine import as_url, begin_immediate, create_engine
 from .errors import InvalidArgument, SchemaMismatch
 from .orm.alembic.foreign_keys import without_foreign_keys
 from .orm.alembic.operation import run
+from .orm.alembic.records import forget_record, record_statement
 from .orm.tables import TableRecord, VaultBase, table_of
 from .schema import VERSIONS, lock_schema
 
@@ -181,14 +182,8 @@ def name_may_be_null(op: Any) -> bool:
 
 def record_columns(op: Any, version: int) -> None:
     """Have ``vault_table`` say that columns have a format version."""
-    forget_records(op, _COLUMNS)
-    record = insert(_RECORDS).values(name=_COLUMNS, kind="columns", version=version, options={})
-    run(op, [_literal(op, record)])
-
-
-def forget_records(op: Any, name: str) -> None:
-    """Have ``vault_table`` say nothing of a table."""
-    run(op, [_literal(op, delete(_RECORDS).where(_RECORDS.c.name == name))])
+    forget_record(op, _COLUMNS)
+    run(op, [record_statement(op.get_context().dialect, _COLUMNS, "columns", version, {})])
 
 
 def is_empty(op: Any, table: str, what: str, where: str = "1 = 1") -> None:
@@ -201,7 +196,3 @@ def is_empty(op: Any, table: str, what: str, where: str = "1 = 1") -> None:
             f"there are {count:,} {what} in {table}, which the older format cannot hold: nothing was changed. Delete "
             "them first, or stay at this revision"
         )
-
-
-def _literal(op: Any, statement: Any) -> str:
-    return str(statement.compile(dialect=op.get_context().dialect, compile_kwargs={"literal_binds": True}))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from kohakuvault.migrating import existing_tables, forget_records, is_empty, record_columns
+from kohakuvault.migrating import existing_tables, is_empty, record_columns
 from kohakuvault.orm import Packed
 from kohakuvault.orm.alembic.operation import run
+from kohakuvault.orm.alembic.records import forget_record
 from kohakuvault.orm.column_ddl import statements_of
 
 revision = "0001"
@@ -76,7 +77,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     is_empty(op, "vault_column", "columns")
-    forget_records(op, "vault_column")
+    forget_record(op, "vault_column")
     is_empty(op, "vault_table", "records of dicts, vectors and such")
     op.drop_table("vault_payload")
     if op.get_context().dialect.name == "postgresql":
