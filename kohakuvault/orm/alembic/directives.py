@@ -89,6 +89,8 @@ def _repack(operation: ops.AlterColumnOp) -> RepackColumnOp | None:
     if isinstance(from_, LargeBinary) and not isinstance(from_, Packed):
         # As every database has it.
         from_ = LargeBinary()
+    elif type(from_).__module__.startswith("sqlalchemy.dialects.sqlite"):
+        from_ = from_.as_generic()
     operation.modify_type = None
     operation.existing_type = to
     return RepackColumnOp(operation.table_name, operation.column_name, to=to, from_=from_, schema=operation.schema)
