@@ -471,7 +471,7 @@ def test_columns_are_reflected_as_what_they_are(docs):
     columns = {column["name"]: column["type"] for column in sqlalchemy.inspect(docs).get_columns("doc")}
     found = {elem: str(columns[elem].compile(docs.dialect)) for elem in ELEMENTS}
     if docs.dialect.name == "sqlite":
-        assert set(found.values()) == {"BLOB"}
+        assert found == {elem: f"{elem.upper()}_BLOB(21)" for elem in ELEMENTS}
     else:
         assert found == {"f32": "VECTOR(21)", "f16": "HALFVEC(21)", "i8": "HALFVEC(21)", "bit": "BIT(21)"}
         assert type(columns["bit"]) is postgresql.BIT
