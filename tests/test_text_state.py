@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Column, Integer, MetaData, String, Table, Text, delete, insert, select, text, update
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -45,6 +45,7 @@ class TextMachine(RuleBasedStateMachine):
 
     engine = None
     table = None
+    searches = None
 
     def __init__(self):
         super().__init__()
@@ -177,31 +178,31 @@ class TextMachine(RuleBasedStateMachine):
 
     @invariant()
     def words_are_found_where_they_are(self):
-        for word in WORDS:
-            for target, columns in [(self.table, "ab"), (self.table.c.a, "a"), (self.table.c.b, "b")]:
-                found = set(self.connection.scalars(select(self.table.c.id).where(match(target, word))))
-                expected = {
-                    id
-                    for id, row in self.rows.items()
-                    if any(word in (row[column] or "").split() for column in columns)
-                }
-                assert found == expected, (word, columns)
-        assert text_indexes_of(self.table)[0].check(self.connection) == []
+        for (columns, word), statement in self.searches.items():
+            found = set(self.connection.scalars(statement))
+            has = {id for id, row in self.rows.items() if any(word in (row[name] or "").split() for name in columns)}
+            assert found == has, (columns, word)
+        if self.on_sqlite:
+            self.connection.exec_driver_sql("INSERT INTO doc_text (doc_text, rank) VALUES ('integrity-check', 1)")
 
     def teardown(self):
+        assert text_indexes_of(self.table)[0].check(self.connection) == []
         self.connection.rollback()
         if self.on_sqlite:
             self.connection.exec_driver_sql("PRAGMA recursive_triggers = 0")
         self.connection.close()
 
 
-@pytest.mark.parametrize(("database", "examples"), [("sqlite", 25), ("postgresql", 5)])
+@pytest.mark.parametrize(("database", "examples"), [("sqlite", 60), ("postgresql", 4)])
 def test_the_index_is_as_the_table(new_url, database, examples):
     engine = create_engine(new_url(database))
     table = make_table("doc")
     table.create(engine)
-    machine = type("Machine", (TextMachine,), {"engine": engine, "table": table})
+    searches = {
+        (columns, word): select(table.c.id).where(match(target, word))
+        for columns, target in [("ab", table), ("a", table.c.a), ("b", table.c.b)]
+        for word in WORDS
+    }
+    machine = type("Machine", (TextMachine,), {"engine": engine, "table": table, "searches": searches})
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=20, deadline=None))
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM doc")) is not None
     engine.dispose()

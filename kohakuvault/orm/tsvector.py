@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, func, literal, literal_column
+from sqlalchemy import ColumnElement, Float, case, func, literal, literal_column
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -129,8 +129,9 @@ def _normalized(index: TextIndex, text: ColumnElement[Any], *, separates: bool =
     if "postgresql_config" in index.options:
         return text
     if _tokenizer(index)[1]:
-        text = func.normalize(func.regexp_replace(func.normalize(text, _NFD), _DIACRITICS, _NOTHING, _ALL), _NFC)
-    text = func.lower(text)
+        bare = func.normalize(func.regexp_replace(func.normalize(text, _NFD), _DIACRITICS, _NOTHING, _ALL), _NFC)
+        # What is ASCII has none, which is known sooner. Case is a matter of PostgreSQL's dictionaries.
+        text = case((func.octet_length(text) == func.char_length(text), text), else_=bare)
     return func.regexp_replace(text, _SEPARATORS, _SPACE, _ALL) if separates else text
 
 
