@@ -15,7 +15,10 @@ from .kv.statements import KVStatements, owned_statements
 from .kv.streams import Streams
 from .kv.write_cache import KVWriteCache
 from .kvault import KVault
+from .orm.attached import attached_to
+from .orm.row_containers.triggers import RowDictTriggers
 from .orm.tables import RowDictTable, table_of
+from .row_triggers import require_triggers
 from .schema import open_tables
 
 __all__ = ["RowDict"]
@@ -58,6 +61,8 @@ class RowDict(KVault):
         # There may be many handles, and what was made in an open transaction is looked at anew each time.
         if binding.row_tables.get(table) != binding.epoch:
             open_tables(binding, [table], "dict", {}, create=self._create)
+            for triggers in attached_to(table, RowDictTriggers):
+                require_triggers(binding, triggers)
             binding.row_tables[table] = binding.epoch
 
     @property

@@ -22,13 +22,16 @@ from .columns import Column, ColumnVault, form_of
 from .errors import CorruptValue, NotFound, SchemaMismatch
 from .lending import DriverCursor
 from .maintenance import Problem
+from .orm.attached import attached_to
 from .orm.row_containers.list_attribute import ListAttribute
+from .orm.row_containers.triggers import VaultList
 from .orm.tables import ColumnRecord, table_of
+from .row_triggers import require_triggers
 from .statements import Statement
 
 __all__ = ["RowList", "row_list"]
 
-# The id of no column.
+# The id of no column, which `ColumnBase` knows too.
 _NONE = 0
 
 
@@ -60,19 +63,11 @@ class RowList(Column[Any]):
         self._attribute = attribute
         self._identity = identity
         key = identity[0] if len(identity) == 1 else identity
-        name = f"{attribute.mapper.local_table.description}.{attribute.name} of {key!r:.100}"
+        name = f"{attribute.table.name}.{attribute.name} of {key!r:.100}"
         super().__init__(vault, name, _NONE, chosen_form(attribute.dtype, **attribute.options))
-        owners = attribute.column.table
-        self._references = reference_statements(owners, attribute.name, vault.binding.dialect)
+        self._references = reference_statements(attribute.table, attribute.name, vault.binding.dialect)
 
     # -- which column it is ----------------------------------------------------------------------
-
-    @property
-    def _settled(self) -> Binding:
-        binding = super()._settled
-        if self._id == _NONE:
-            self._seek(binding)
-        return binding
 
     def _find_again(self, binding: Binding) -> None:
         self._id = _NONE
@@ -118,6 +113,9 @@ class RowList(Column[Any]):
                 raise self._gone()
             self._take(*form_of(self.name, row[0], *found[1:]))
             return
+        binding = cast(JoinedBinding, self._vault.binding)
+        for triggers in attached_to(self._attribute.table, VaultList):
+            require_triggers(binding, triggers)
         form = self._form
         options = (form.block_bytes, 0, form.compression, form.checksum, b"")
         (column_id,) = cursor.one(self._sql.insert_column, None, form.elements.dtype, 0, 0, *options)
@@ -154,10 +152,10 @@ class RowList(Column[Any]):
         kind = AbsentBlocks if self._id == _NONE else RowBlocks
         return kind(cursor, self._sql, self._id, self._form)
 
-    def _waits(self, count: int, stream: bytes) -> bool:
-        if self._vault._writes.is_on:
-            self._made()
-        return super()._waits(count, stream)
+    @property
+    def _binding_to_wait(self) -> Binding:
+        self._made()
+        return self.binding
 
     @contextmanager
     def cache(self, cap_bytes: int = CAP_BYTES, flush_threshold: int | None = None) -> Iterator[Self]:

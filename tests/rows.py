@@ -70,4 +70,7 @@ class ListRows:
     @property
     def neighbour(self) -> tuple[Column[Any], list[Any]]:
         """The list of another row, and what it should be."""
-        return self._neighbour.readings, self._theirs
+        column: Column[Any] = self._neighbour.readings
+        # Which column it is, the first operation finds out.
+        assert len(column) == len(self._theirs)
+        return column, self._theirs

@@ -545,6 +545,19 @@ def test_metadata_copies_drops_and_prints_the_triggers(engine):
         assert stored(session) == NOTHING
 
 
+def test_lost_triggers_are_made_anew_before_a_list_is(session):
+    if session.get_bind().dialect.name == "sqlite":
+        # As a table that a migration has copied.
+        session.execute(text("DROP TRIGGER doc_readings_delete"))
+    else:
+        session.execute(text("DROP TRIGGER doc_readings_delete ON doc"))
+    session.commit()
+    session.add(Doc(readings=range(25)))
+    session.commit()
+    session.execute(delete(Doc))
+    assert stored(session) == NOTHING
+
+
 def test_a_killed_process_leaves_whole_lists(tmp_path):
     engine = kohakuvault.create_engine(tmp_path / "a.db")
     Base.metadata.create_all(engine)

@@ -20,8 +20,6 @@ from ..statements import Statement
 from .base import Binding, Waits, begun, in_autocommit, refuse_write, require_one_state, savepoint
 
 if TYPE_CHECKING:
-    from sqlalchemy import Table
-
     from ..columns import ColumnVault
 
 __all__ = ["JoinedBinding"]
@@ -43,8 +41,8 @@ class JoinedBinding(Binding):
         self._flushes_before_commit = False
         # That of the lists of rows, once there is one.
         self.column_vault: ColumnVault | None = None
-        # The tables of rows' dicts that are open, and the epoch in which they were opened.
-        self.row_tables: dict[Table, int] = {}
+        # What is known of the tables of rows' containers, and since which epoch.
+        self.row_tables: dict[object, int] = {}
         # The listeners keep them, so that what waits goes with the connection.
         self._waiting: weakref.WeakKeyDictionary[Connection, set[Waits]] = weakref.WeakKeyDictionary()
         self.engine = self._connection().engine

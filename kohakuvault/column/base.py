@@ -90,7 +90,12 @@ class ColumnBase:
             binding = self.binding
         if vault._writes.waiting:
             binding.settle()
+        if not self._id:
+            self._seek(binding)
         return binding
+
+    def _seek(self, binding: Binding) -> None:
+        """Find out which column it is, where that is not known: see :class:`~kohakuvault.row_list.RowList`."""
 
     @property
     def _cached(self) -> ColumnReadCache | None:

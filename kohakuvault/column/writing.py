@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
+from ..binding import Binding
 from ..errors import InvalidArgument, UnsupportedType
 from .arrow_source import arrow_runs, is_arrow
 from .blocks import Blocks, Head
@@ -67,13 +68,18 @@ class ColumnWriting(ColumnSearch):
             raise UnsupportedType(f"append_array takes an array, not {type(values).__name__}; extend() takes both")
         self.extend(values)
 
+    @property
+    def _binding_to_wait(self) -> Binding:
+        """The binding, for elements that wait for a column that there is."""
+        return self.binding
+
     def _waits(self, count: int, stream: bytes) -> bool:
         """Let elements, packed as the tail has them, wait; return False if they have to be written directly."""
         writes = self._vault._writes
         if not writes.is_on:
             self._put = None
             return False
-        binding = self.binding
+        binding = self._binding_to_wait
         self._put = writes.put_of(binding, self._id, self._form)
         return binding.may_wait and writes.offer(binding, self._id, self.name, self._form, count, stream)
 

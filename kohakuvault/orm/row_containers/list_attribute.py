@@ -28,6 +28,8 @@ class ListAttribute(ClassAttribute):
 
     Attributes
     ----------
+    table
+        The class's table.
     column
         The column of the class's table that refers to the list, by the ``id`` of ``vault_column``; NULL where nothing
         was stored yet.
@@ -35,11 +37,20 @@ class ListAttribute(ClassAttribute):
 
     _hint = "its length is an expression, .length"
 
-    def __init__(self, name: str, mapper: Mapper[Any], column: ColumnElement[Any], dtype: str, options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        mapper: Mapper[Any],
+        table: Table,
+        column: ColumnElement[Any],
+        dtype: str,
+        options: dict[str, Any],
+    ) -> None:
         super().__init__(name, mapper)
+        self.table = table
         self.column = column
         self.dtype = dtype
-        self.options: dict[str, Any] = options
+        self.options = options
 
     @property
     def length(self) -> ColumnElement[int]:
@@ -54,7 +65,7 @@ class ListAttribute(ClassAttribute):
     def adapt_to_entity(self, entity: Any) -> ListAttribute:
         """Return the same for an alias of the class."""
         column = entity.selectable.corresponding_column(self.column)
-        return ListAttribute(self.name, self.mapper, column, self.dtype, self.options)
+        return ListAttribute(self.name, self.mapper, self.table, column, self.dtype, self.options)
 
 
 def vault_list(
@@ -119,7 +130,7 @@ class _VaultList(RowContainer["RowList", ListAttribute]):
             )
         if not any(each.column_name == self.name for each in attached_to(table, VaultList)):
             VaultList(self.name)._set_parent_with_dispatch(table)
-        return ListAttribute(self.name, mapper, column, self._dtype, self._options)
+        return ListAttribute(self.name, mapper, table, column, self._dtype, self._options)
 
     def _open(self, made: ListAttribute, session: Session, identity: tuple[Any, ...]) -> RowList:
         from ...row_list import row_list

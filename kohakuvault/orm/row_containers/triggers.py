@@ -9,12 +9,13 @@ import hashlib
 from abc import abstractmethod
 from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Table, select
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import String
 
 from ...errors import InvalidArgument
 from ..attached import Attachment
+from ..chunks import TriggerCount
 from ..tables import VaultBase
 from .trigger_sql import DELETE_LIST
 
@@ -74,6 +75,16 @@ class _Names:
         return self.name(table.name) if self.is_sqlite else self.table(table)
 
 
+class _Count(TriggerCount):
+    """How many of the triggers with these names there are on a table."""
+
+    inherit_cache = False
+
+    def __init__(self, table: Table, names: list[str]) -> None:
+        self.entries = table
+        self.names = names
+
+
 class Triggers(Attachment):
     """Triggers for what rows own."""
 
@@ -92,6 +103,15 @@ class Triggers(Attachment):
     @abstractmethod
     def _unmade(self, names: _Names) -> list[str]:
         """See :func:`drop_statements`."""
+
+    @abstractmethod
+    def _by_table(self, is_sqlite: bool) -> dict[Table, list[str]]:
+        """Return the names of the triggers on each table."""
+
+    def is_complete(self, connection: Connection) -> bool:
+        """Whether all of the triggers are there."""
+        by_table = self._by_table(connection.dialect.name == "sqlite")
+        return all(connection.scalar(select(_Count(table, names))) == len(names) for table, names in by_table.items())
 
     def create(self, connection: Connection, checkfirst: bool = False) -> None:
         """Make the triggers, anew where they are there."""
@@ -140,7 +160,7 @@ class RowDictTriggers(Triggers):
             f"FOREIGN KEY constraint failed: the row of {self.owner_key.table.name} that would own this entry of "
             f"{self.table.name} does not exist, or has been deleted"
         )
-        delete, update, insert = self._triggers(names)
+        delete, update, insert = (names.trigger(self.table, name) for name in self._trigger_names)
         return [
             *self._unmade(names),
             f"CREATE TRIGGER {delete} AFTER DELETE ON {owners} "  # noqa: S608 (quoted names)
@@ -153,12 +173,18 @@ class RowDictTriggers(Triggers):
         ]
 
     def _unmade(self, names: _Names) -> list[str]:
-        return [f"DROP TRIGGER IF EXISTS {name}" for name in self._triggers(names)] if names.is_sqlite else []
+        if not names.is_sqlite:
+            return []
+        return [f"DROP TRIGGER IF EXISTS {names.trigger(self.table, name)}" for name in self._trigger_names]
 
-    def _triggers(self, names: Any) -> list[str]:
-        """Return the names of the triggers: after the deletion of a row, of a new key, before an entry is inserted."""
-        ends = ("owner_delete", "owner_update", "insert")
-        return [names.trigger(self.table, short_name(self.table.name, end)) for end in ends]
+    @property
+    def _trigger_names(self) -> list[str]:
+        """The names of the triggers: after a row is deleted, after its key changes, before an entry is inserted."""
+        return [short_name(self.table.name, end) for end in ("owner_delete", "owner_update", "insert")]
+
+    def _by_table(self, is_sqlite: bool) -> dict[Table, list[str]]:
+        *of_owner, insert = self._trigger_names
+        return {self.owner_key.table: of_owner, self.table: [insert]} if is_sqlite else {}
 
 
 class VaultList(Triggers):
@@ -239,6 +265,13 @@ class VaultList(Triggers):
         return [f"DROP TRIGGER IF EXISTS {name}{on}" for name in self._triggers(names)]
 
     def _triggers(self, names: Any) -> list[str]:
-        """Return the names of the triggers: after a deletion, after an update, before a TRUNCATE."""
-        ends = ("delete", "update", "truncate")
-        return [names.trigger(self.table, short_name(self.name, end)) for end in ends]
+        return [names.trigger(self.table, name) for name in self._trigger_names]
+
+    @property
+    def _trigger_names(self) -> list[str]:
+        """The names of the triggers: after a deletion, after an update, before a TRUNCATE."""
+        return [short_name(self.name, end) for end in ("delete", "update", "truncate")]
+
+    def _by_table(self, is_sqlite: bool) -> dict[Table, list[str]]:
+        names = self._trigger_names
+        return {self.table: names[:2] if is_sqlite else names}
