@@ -221,8 +221,9 @@ def _fit(
         if dialect.is_async:
             # aiosqlite opens it in a thread of its own: it is there that the functions are registered meanwhile, never
             # across an await, behind which another coroutine may want to open one too.
-            keywords["factory"] = _with_functions(keywords.get("factory"), loaded)
-            return dialect.connect(*arguments, **keywords)
+            factory = _with_functions(keywords.get("factory"), loaded)
+            # Not set in `keywords`, which are those of the next connection too.
+            return dialect.connect(*arguments, **{**keywords, "factory": factory})
         with opening_with(loaded):
             return dialect.connect(*arguments, **keywords)
 

@@ -175,7 +175,7 @@ def test_an_append_that_is_cancelled_is_whole(any_url):
         found = await column[:]
         assert len(found) % 3 == 0
         assert all(found[start : start + 3] == found[start : start + 1] * 3 for start in range(0, len(found), 3))
-        assert {number for number in range(0, 40, 2)} <= set(found)
+        assert set(range(0, 40, 2)) <= set(found)
         assert await vault.check() == []
 
     on(any_url, main)

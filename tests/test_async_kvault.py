@@ -140,7 +140,7 @@ def test_what_is_read_before_a_corrupt_value_is_given(tmp_path):
     async def main(kv):
         found = []
         with pytest.raises(CorruptValue):
-            async for key, _ in kv.items():
+            async for key, _ in kv.range():
                 found.append(key)
         assert found == [0, 1, 2]
 

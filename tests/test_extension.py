@@ -652,14 +652,15 @@ def test_install_reaches_containers_that_were_open_before(bare):
         assert vault.get([1, 0.1]) == "east"
 
 
-def test_install_takes_the_sync_engine_of_an_async_one(bare):
-    assert kohakuvault.install(SimpleNamespace(sync_engine=bare)) is bare
+def test_install_fits_the_sync_engine_of_an_async_one_and_returns_the_latter(bare):
+    given = SimpleNamespace(sync_engine=bare)
+    assert kohakuvault.install(given) is given
     assert has_all(bare)
 
 
 @pytest.mark.parametrize("thing", [None, "app.db", object()])
 def test_install_refuses_what_is_no_engine(thing):
-    with pytest.raises(InvalidArgument, match=r"install\(\) takes a SQLAlchemy Engine, not"):
+    with pytest.raises(InvalidArgument, match=r"install\(\) takes a SQLAlchemy Engine or AsyncEngine, not"):
         kohakuvault.install(thing)
 
 
