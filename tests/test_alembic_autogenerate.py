@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import (
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -396,3 +397,32 @@ def test_variants_of_our_types_are_rendered(migrations):
     assert "sa.JSON().with_variant(Packed(), 'sqlite')" in script
     migrations.upgrade()
     assert migrations.operations(metadata) == []
+
+
+def test_an_index_of_pgvectors_that_is_a_plain_one_stays_that(tmp_path, new_url):
+    url = new_url("postgresql")
+    migrations = Migrations(tmp_path, url, lambda: kohakuvault.create_engine(url))
+    metadata = model(embedding=Vector(4))
+    Index(
+        "plain",
+        metadata.tables["doc"].c.embedding,
+        postgresql_using="hnsw",
+        postgresql_ops={"embedding": "vector_l2_ops"},
+    )
+    metadata.create_all(migrations.engine)
+    assert migrations.operations(metadata) == []
+    assert migrations.operations(model(embedding=Vector(4))) == ["DropVectorIndexOp"]
+    migrations.engine.dispose()
+
+
+def test_few_rows_need_no_index_of_postgresqls(tmp_path, new_url):
+    url = new_url("postgresql")
+    migrations = Migrations(tmp_path, url, lambda: kohakuvault.create_engine(url))
+    metadata = model(VectorIndex("ix", "embedding"), VectorIndex("iv", "embedding", kind="ivf"), embedding=Vector(4))
+    metadata.create_all(migrations.engine)
+    assert migrations.operations(metadata) == []
+    with migrations.engine.begin() as connection:
+        connection.execute(metadata.tables["doc"].insert(), [{"embedding": np.ones(4)}] * 10)
+    # Of ivf some rows are enough.
+    assert migrations.operations(metadata) == ["CreateVectorIndexOp"]
+    migrations.engine.dispose()

@@ -15,7 +15,7 @@ from sqlalchemy import Integer, MetaData, Table
 import kohakuvault
 from kohakuvault.orm import TextIndex, Vector, VectorIndex
 
-APP = '''
+APP = """
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
@@ -33,12 +33,12 @@ class Doc(db.Model):
     meta = db.Column(Packed("cbor"))
     embedding = db.Column(Vector(4))
     __table_args__ = (VectorIndex("doc_embedding", "embedding", kind="exact"),)
-'''
+"""
 
 
 def test_flask_migrate(tmp_path):
     (tmp_path / "app.py").write_text(APP.format(path=tmp_path / "app.db"))
-    program = f"""
+    program = """
 import flask_migrate
 from app import app, db
 with app.app_context():

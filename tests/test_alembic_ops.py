@@ -297,7 +297,7 @@ def test_operations_in_a_batch_are_done_in_their_order(engine):
             batch.create_text_index("doc_body", ["body"])
             batch.repack_column("meta", to=Packed("cbor"), from_=Packed("msgpack"))
             batch.alter_column("body", nullable=True)
-        assert [index.name for index in found_indexes(connection)] == ["doc_other"]
+        assert [index.name for index in found_indexes(connection) if index.schema is None] == ["doc_other"]
         indexed = docs(TextIndex("doc_body", "body"))
         assert connection.scalar(select(indexed.c.id).where(match(indexed.c.body, "7"))) == 8
     with engine.begin() as connection:
@@ -306,7 +306,7 @@ def test_operations_in_a_batch_are_done_in_their_order(engine):
             batch.drop_vector_index("doc_other")
             batch.drop_text_index("doc_body")
             batch.drop_column("other")
-        assert found_indexes(connection) == []
+        assert [index.name for index in found_indexes(connection) if index.schema is None] == []
 
 
 # -- --sql -----------------------------------------------------------------------------------------

@@ -48,9 +48,9 @@ def own_relations(context: Any) -> OwnRelations:
     return own
 
 
-def _mapped(metadata: Any) -> set[str]:
+def _mapped(metadata: Any) -> list[Table]:
     each = metadata if isinstance(metadata, (list, tuple)) else [metadata]
-    return {table.name for one in each if one is not None for table in one.tables.values()}
+    return [table for one in each if one is not None for table in one.tables.values()]
 
 
 @compares("schema", "kohakuvault.begin", "FIRST")

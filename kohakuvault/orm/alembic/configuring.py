@@ -54,7 +54,7 @@ def _include_name(own: Callable[..., bool] | None) -> Callable[..., bool]:
             relations = own_relations(context.get_context())
         if type_ == "table":
             return parent_names.get("schema_name") is not None or name not in relations.tables
-        return name not in relations.indexes and not name.startswith("sqlite_")
+        return (parent_names.get("schema_name"), name) not in relations.indexes and not name.startswith("sqlite_")
 
     return include_name
 

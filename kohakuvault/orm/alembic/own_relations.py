@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import inspect, select
+from sqlalchemy import Table, inspect, select
 from sqlalchemy.engine import Connection
 
 from ..tables import TableRecord, VaultBase, table_of
@@ -38,18 +38,18 @@ _VIRTUAL = re.compile(r"\s*CREATE\s+VIRTUAL\s+TABLE\b.*?\bUSING\s+(\w+)", re.IGN
 
 @dataclass
 class OwnRelations:
-    """Names of tables, and of indexes."""
+    """Names of tables, and schemas and names of indexes."""
 
     tables: set[str] = field(default_factory=set)
-    indexes: set[str] = field(default_factory=set)
+    indexes: set[tuple[str | None, str]] = field(default_factory=set)
     found: list[FoundIndex] = field(default_factory=list)
     texts: list[FoundText] = field(default_factory=list)
     # Schema, table and column of the lists of rows.
     lists: set[tuple[str | None, str, str]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, connection: Connection, mapped: Collection[str]) -> OwnRelations:
-        """Return those of a database, but for the tables that the application maps."""
+    def of(cls, connection: Connection, mapped: Collection[Table]) -> OwnRelations:
+        """Return those of a database, but for the tables that the application maps, and their plain indexes."""
         own = cls(found=found_indexes(connection), texts=found_texts(connection), lists=found_lists(connection))
         inspector = inspect(connection)
         own.tables |= _vault_tables(inspector) | _recorded(connection, inspector)
@@ -57,8 +57,10 @@ class OwnRelations:
             own.tables |= _satellites(connection, own.found)
             own.tables |= {name for index in own.texts for name in (index.name, f"{index.name}_replaced")}
         else:
-            own.indexes |= {index.name for index in own.found} | {index.name for index in own.texts}
-        own.tables -= set(mapped)
+            own.indexes |= {(index.schema, index.name) for index in own.found}
+            own.indexes |= {(index.schema, index.name) for index in own.texts}
+        own.tables -= {table.name for table in mapped}
+        own.indexes -= {(table.schema, str(index.name)) for table in mapped for index in table.indexes}
         return own
 
 
