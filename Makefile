@@ -12,10 +12,10 @@ export PYTHON SYSTEM_PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test pytest stress test-system test-rust lint fmt bench bench-vectors clean
+.PHONY: help setup demo test pytest stress test-system test-sqlalchemy-2.0 test-rust lint fmt bench bench-vectors clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv: the package (editable, release build) and all that tests need
 	@scripts/setup.sh
@@ -23,8 +23,9 @@ setup: ## make .venv: the package (editable, release build) and all that tests n
 demo: setup ## search Python's documentation by meaning: the main job, end to end
 	@$(BIN)/python examples/stdlib_search.py
 
-test: setup ## everything that must pass: pytest and doctests, a second Python, Rust, lint
+test: setup ## everything that must pass: pytest and doctests, SQLAlchemy 2.0, a second Python, Rust, lint
 	@$(STEP) --show "pytest: tests on every database, doctests" $(BIN)/pytest -q -n 2
+	@scripts/test-sqlalchemy-2.0.sh
 	@scripts/test-system-python.sh
 	@$(MAKE) --no-print-directory test-rust lint
 
@@ -38,6 +39,9 @@ stress: setup ## the same state machines and killed writers as in pytest, with m
 
 test-system: setup ## only the tests of the extension on a second Python
 	@scripts/test-system-python.sh
+
+test-sqlalchemy-2.0: setup ## only the tests of the ORM side, on SQLAlchemy 2.0
+	@scripts/test-sqlalchemy-2.0.sh
 
 test-rust: setup ## only cargo test
 	@$(STEP) --show "cargo test" env $(CARGO_ENV) cargo test $(CARGO_AT) --workspace --locked --quiet
@@ -66,6 +70,6 @@ bench-vectors: setup ## vector search beside its peers: tables, targets, a plot;
 	@$(BIN)/python benchmarks/vector_bench.py --plot docs/images/vectors.png $(ARGS)
 
 clean: ## remove all that the other commands made
-	rm -rf .venv .venv-peers .venv-vector-peers .venv-system benchmarks/.cache native/target kohakuvault/_native*.so
+	rm -rf .venv .venv-legacy-* .venv-peers .venv-vector-peers .venv-system .venv-sqlalchemy-2.0 benchmarks/.cache native/target kohakuvault/_native*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,7 +5,8 @@ The same file is a SQLite extension (entry point ``sqlite3_native_init``) with t
 ``kv_hamming_distance``, ``kv_ip_distance``, the aggregate ``kv_nearest(key, vector, query, k, metric[, elem])``,
 the table-valued function ``kv_rows(rows)``, with the columns ``position``, ``key`` and ``value``, of a buffer that
 :func:`pack_rows` or :func:`pack_keys` made, ``kv_collect`` for :class:`PageScan`, ``kv_gather`` for
-:class:`Gather`, and ``kv_wal_index(token)`` for :class:`ReadCache`. The functions ``*_distance`` and
+:class:`Gather`, ``kv_wal_index(token)`` for :class:`ReadCache`, and ``kv_text(value, path)``, ``kv_integer``,
+``kv_real``, ``kv_boolean`` and ``kv_contains(value, part[, path])``. The functions ``*_distance`` and ``packed_*`` and
 :class:`NearestAggregate` do the same through ``create_function`` and ``create_aggregate``, which cannot make a table.
 
 All packed numbers are little-endian. Everything here may be used from several threads at once.
@@ -664,6 +665,28 @@ def pack_cbor(value: Any) -> bytes:
 
 def unpack_cbor(data: Buffer) -> Any:
     """Return the value that :func:`pack_cbor`, or any CBOR writer, made ``data`` from."""
+
+def packed_text(value: object, path: str | None) -> str | None:
+    """Return the str that a packed value has at ``path``, a JSON array of keys and positions; None for anything else.
+
+    So too where ``value`` is no packed value, or the str has a NUL. :class:`InvalidArgument` for what is no path. As
+    the SQL function ``kv_text``.
+    """
+
+def packed_integer(value: object, path: str | None) -> int | None:
+    """Return the int of 64 bits that a packed value has at ``path``. Else as :func:`packed_text`."""
+
+def packed_real(value: object, path: str | None) -> float | None:
+    """Return the float, or int of 64 bits, that a packed value has at ``path``. Else as :func:`packed_text`."""
+
+def packed_boolean(value: object, path: str | None) -> bool | None:
+    """Return the bool that a packed value has at ``path``. Else as :func:`packed_text`."""
+
+def packed_contains(value: object, part: object, path: str | None = None) -> bool | None:
+    """Whether what a packed value has at ``path`` contains another packed value, as ``@>`` of ``jsonb`` means it.
+
+    None if it has nothing there, either is no packed value, or the part is nested deeper than 100 levels.
+    """
 
 @final
 class Watch:

@@ -134,6 +134,10 @@ def attach(connection: Any, rung: Rung | None = None) -> Rung:
         for name in ("cosine_distance", "l2_distance", "l1_distance", "hamming_distance", "ip_distance"):
             for arguments in (2, 3):
                 connection.create_function(f"kv_{name}", arguments, getattr(_native, name), deterministic=True)
+        for name in ("text", "integer", "real", "boolean"):
+            connection.create_function(f"kv_{name}", 2, getattr(_native, f"packed_{name}"), deterministic=True)
+        for arguments in (2, 3):
+            connection.create_function("kv_contains", arguments, _native.packed_contains, deterministic=True)
         connection.create_function("kv_version", 0, lambda: _native.__version__, deterministic=True)
         for arguments in (5, 6):
             connection.create_aggregate("kv_nearest", arguments, _native.NearestAggregate)

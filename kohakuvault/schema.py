@@ -207,7 +207,8 @@ def _check_columns(inspector: Inspector, table: Table, kind: str) -> None:
         raise SchemaMismatch(
             f"table {table.name!r} exists and is not a {kind!r} table of KohakuVault: it has the columns "
             f"{', '.join(sorted(names))} and lacks {', '.join(missing)}. Its rows were not touched. Choose another "
-            "name by table=; if it is a file of KohakuVault 0.8 to 1.1, import it into a new file"
+            "name by table=; if it is a file of KohakuVault 0.8 to 1.1, import it into a new file: "
+            "kohakuvault import OLD NEW"
         )
     wrong = _wrong_columns(inspector, found, table)
     if wrong:

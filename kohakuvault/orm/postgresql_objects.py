@@ -1,4 +1,4 @@
-"""What PostgreSQL must have before a table with columns of our types is made: pgvector's extension, domains."""
+"""What PostgreSQL must have before a table with our types is made: the extension vector, domains, functions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from sqlalchemy import DDL, Table, event
 from sqlalchemy.dialects.postgresql import ARRAY, dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from .postgresql_functions import FUNCTIONS
 from .types.declared import PGDomain
+from .types.packed import ENCODINGS, Packed
 from .types.pgvector import PGVector
 
 __all__ = ["required_objects"]
+
+# Of domains whose values queries may look into.
+_PACKED = {f"kv_{Packed(encoding).declared_name}" for encoding in ENCODINGS}
 
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 
@@ -40,7 +45,7 @@ def required_objects(types: Iterable[TypeEngine[Any]], schema: str | None = None
         The schema of the tables, where their domains are made; by default the first of the ``search_path``.
 
     >>> from kohakuvault.orm import Packed
-    >>> print(*required_objects([Packed("cbor")]))
+    >>> print(required_objects([Packed("cbor")])[0])
     DO $do$ BEGIN
         CREATE DOMAIN kv_cbor AS BYTEA;
     EXCEPTION WHEN duplicate_object OR unique_violation THEN
@@ -52,7 +57,8 @@ def required_objects(types: Iterable[TypeEngine[Any]], schema: str | None = None
     creations = [f"CREATE DOMAIN {_qualified(name, schema)} AS BYTEA" for name in sorted(domains)]
     if any(isinstance(each, PGVector) for each in implementations):
         creations.insert(0, "CREATE EXTENSION IF NOT EXISTS vector")
-    return [_UNLESS_THERE.format(create=create) for create in creations]
+    made = [_UNLESS_THERE.format(create=create) for create in creations]
+    return [*made, *FUNCTIONS] if domains & _PACKED else made
 
 
 def _implementations(type_: TypeEngine[Any]) -> Iterator[TypeEngine[Any]]:

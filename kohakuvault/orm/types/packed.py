@@ -10,14 +10,15 @@ from sqlalchemy.engine import Dialect
 
 from ...errors import InvalidArgument, KohakuVaultError
 from ...packing import ChunkedBytes, pack, unpack
+from ..packed_path import PackedComparator
 from .declared import DeclaredType
 
 if TYPE_CHECKING:
     from .tracked_packed import TrackedPacked
 
-__all__ = ["Packed"]
+__all__ = ["ENCODINGS", "Packed"]
 
-_ENCODINGS = (None, "msgpack", "cbor", "json", "pickle")
+ENCODINGS = (None, "msgpack", "cbor", "json", "pickle")
 
 
 class Packed(DeclaredType):
@@ -39,9 +40,10 @@ class Packed(DeclaredType):
     cache_ok = True
     # So that the ORM binds None through this type rather than as NULL.
     should_evaluate_none = True
+    comparator_factory = PackedComparator
 
     def __init__(self, encoding: str | None = None, pickle: bool = False) -> None:
-        if encoding not in _ENCODINGS:
+        if encoding not in ENCODINGS:
             raise InvalidArgument(f"{encoding!r} is no encoding: None, 'msgpack', 'cbor', 'json' and 'pickle' are")
         super().__init__()
         self.encoding = encoding

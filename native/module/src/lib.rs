@@ -40,6 +40,10 @@ mod _native {
     #[pymodule_export]
     use crate::python::packing::kv_key::check_key;
     #[pymodule_export]
+    use crate::python::packing::path::{
+        packed_boolean, packed_contains, packed_integer, packed_real, packed_text,
+    };
+    #[pymodule_export]
     use crate::python::packing::rows::{pack_keys, pack_rows};
     #[pymodule_export]
     use crate::python::packing::scan::PageScan;

@@ -46,6 +46,12 @@ impl<'a> Reader<'a> {
         self.input.rest.len()
     }
 
+    /// The bytes that have not been read.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.input.rest
+    }
+
     #[inline]
     pub fn next_token(&mut self) -> Result<Token<'a>, Malformed> {
         let input = &mut self.input;

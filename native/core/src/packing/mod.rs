@@ -8,6 +8,7 @@ pub mod cbor;
 pub mod chunked;
 pub mod json;
 pub mod msgpack;
+pub mod path;
 
 use std::borrow::Cow;
 use std::fmt;

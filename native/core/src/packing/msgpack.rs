@@ -38,6 +38,12 @@ impl<'a> Reader<'a> {
         self.input.rest.len()
     }
 
+    /// The bytes that have not been read.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.input.rest
+    }
+
     /// Takes the mark of a tuple, set or frozenset if it stands next.
     #[inline]
     pub fn mark(&mut self) -> Option<i8> {

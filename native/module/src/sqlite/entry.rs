@@ -17,6 +17,7 @@ use super::gather::Gather;
 use super::id_set::IdSet;
 use super::knn::Knn;
 use super::nearest::Nearest;
+use super::packed::{Boolean, Contains, Integer, Packed, Real, Text};
 use super::rows::KvRows;
 use super::slots::{self, SLOTS};
 use super::table_function::module;
@@ -105,7 +106,7 @@ fn modules<const SLOT: usize>() -> [(&'static CStr, &'static Module); 2] {
     [(c"kv_rows", module::<KvRows, SLOT>()), (c"kv_knn", module::<Knn, SLOT>())]
 }
 
-fn functions<const SLOT: usize>() -> [Function; 19] {
+fn functions<const SLOT: usize>() -> [Function; 25] {
     fn plain<F: Scalar, const SLOT: usize>() -> (Option<Callback>, Option<Callback>, Option<FinalCallback>) {
         (Some(scalar::<F, SLOT>()), None, None)
     }
@@ -139,6 +140,12 @@ fn functions<const SLOT: usize>() -> [Function; 19] {
         (c"kv_collect", 2, DIRECT, plain::<CollectKey, SLOT>()),
         (c"kv_collect", 3, DIRECT, plain::<CollectPair, SLOT>()),
         (c"kv_gather", 4, DIRECT, plain::<Gather, SLOT>()),
+        (c"kv_text", 2, PURE, plain::<Packed<Text>, SLOT>()),
+        (c"kv_integer", 2, PURE, plain::<Packed<Integer>, SLOT>()),
+        (c"kv_real", 2, PURE, plain::<Packed<Real>, SLOT>()),
+        (c"kv_boolean", 2, PURE, plain::<Packed<Boolean>, SLOT>()),
+        (c"kv_contains", 2, PURE, plain::<Contains, SLOT>()),
+        (c"kv_contains", 3, PURE, plain::<Contains, SLOT>()),
     ]
 }
 

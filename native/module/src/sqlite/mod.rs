@@ -13,6 +13,7 @@ mod gather;
 mod id_set;
 mod knn;
 mod nearest;
+mod packed;
 mod rows;
 mod slots;
 mod table_function;

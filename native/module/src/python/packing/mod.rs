@@ -26,6 +26,7 @@ pub(crate) mod kv_key;
 mod msgpack_reader;
 mod msgpack_writer;
 mod number;
+pub(crate) mod path;
 mod pickle;
 pub(crate) mod rows;
 pub(crate) mod scan;
