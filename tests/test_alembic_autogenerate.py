@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import kohakuvault
+import orm_model
 from kohakuvault import Column, ColumnVault, KVault, VectorKVault
 from kohakuvault.orm import (
     Packed,
@@ -426,3 +427,16 @@ def test_few_rows_need_no_index_of_postgresqls(tmp_path, new_url):
     # Of ivf some rows are enough.
     assert migrations.operations(metadata) == ["CreateVectorIndexOp"]
     migrations.engine.dispose()
+
+
+# Of indexes of expressions, which nobody can reflect on SQLite.
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified", "ignore:Skipped unsupported reflection")
+def test_the_whole_model_of_the_orm_side(migrations):
+    metadata = orm_model.Base.metadata
+    script = migrations.autogenerate(metadata)
+    migrations.upgrade()
+    made = dump(migrations.engine)
+    assert migrations.operations(metadata) == [], script
+    migrations.downgrade("base")
+    migrations.upgrade()
+    assert dump(migrations.engine) == made
