@@ -414,3 +414,19 @@ def test_a_strangers_tables_are_in_nobodys_place(engine):
             connection.execute(text("CREATE TABLE ix_meta (note TEXT)"))
             with pytest.raises(SchemaMismatch, match="is not of a vector index"):
                 operations_on(connection).create_vector_index("ix", "doc", "embedding")
+
+
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection")
+def test_replacing_a_table_keeps_indexes_of_expressions(new_url):
+    engine = kohakuvault.create_engine(new_url("sqlite"))
+    table = docs()
+    sqlalchemy.Index("doc_lang", table.c.meta["lang"].as_string())
+    filled(engine, table, 3)
+    before = dump(engine)
+    for copy_from in (None, table):
+        with engine.begin() as connection:
+            op = operations_on(connection)
+            with op.batch_alter_table("doc", recreate="always", copy_from=copy_from):
+                pass
+        assert dump(engine).keys() == before.keys()
+    engine.dispose()

@@ -26,6 +26,12 @@ __all__: list[str] = []
 _TRIGGERS = text(
     "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(:name) ORDER BY rowid"
 )
+_INDEXES = text(
+    "SELECT name, sql FROM sqlite_master "
+    "WHERE type = 'index' AND sql IS NOT NULL AND lower(tbl_name) = lower(:name) ORDER BY rowid"
+)
+# In the place of the number of a column.
+_EXPRESSION = -2
 _TABLES = text("SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'")
 _CHANGING = ("CASCADE", "SET NULL", "SET DEFAULT")
 
@@ -62,7 +68,19 @@ def _read(table: Table, connection: Connection | None, _ddl_runner: Any = None, 
     was_legacy = connection.exec_driver_sql(_LEGACY).scalar()
     connection.exec_driver_sql(f"{_LEGACY}=ON")
     triggers = [sql for sql in connection.scalars(_TRIGGERS, {"name": table.name}) if sql]
-    _kept[connection][copy] = [f"{_LEGACY}={was_legacy}", *triggers]
+    _kept[connection][copy] = [f"{_LEGACY}={was_legacy}", *triggers, *_unreflected(connection, table)]
+
+
+def _unreflected(connection: Connection, table: Table) -> list[str]:
+    """Return what makes the indexes of expressions, such as of paths into packed values, which Alembic cannot see."""
+    known = {index.name for index in table.indexes}
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    found = []
+    for name, sql in connection.execute(_INDEXES, {"name": table.name}).all():
+        columns = connection.exec_driver_sql(f"PRAGMA index_xinfo({quote(name)})").all()
+        if name not in known and any(column[1] == _EXPRESSION for column in columns):
+            found.append(sql)
+    return found
 
 
 @event.listens_for(Table, "after_drop")
