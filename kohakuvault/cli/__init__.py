@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import columns, databases, entries, files, importing
+from . import columns, databases, entries, files, importing, migrations
 from .app import app
 
-__all__ = ["app", "columns", "databases", "entries", "files", "importing"]
+__all__ = ["app", "columns", "databases", "entries", "files", "importing", "migrations"]

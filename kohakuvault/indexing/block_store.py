@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from .learning import learn
 from .state import State
 from .statements import index_statements
 from .store import Anew, IndexStore, Step
+from .virtual import RANDOM, literal, quoted
 
 __all__ = ["BlockStore"]
 
@@ -36,21 +36,26 @@ class BlockStore(IndexStore):
 
     def create(self, connection: Connection) -> None:
         """Make the tables."""
-        quote = connection.dialect.identifier_preparer.quote_identifier
-        for suffix, columns in _TABLES.items():
-            connection.exec_driver_sql(f"CREATE TABLE {quote(f'{self.index.name}_{suffix}')} ({columns})")
+        for sql in self.create_statements():
+            connection.exec_driver_sql(sql)
+
+    def create_statements(self) -> list[str]:
+        """Return what makes the tables."""
+        return [f"CREATE TABLE {quoted(f'{self.index.name}_{end}')} ({columns})" for end, columns in _TABLES.items()]
+
+    def drop_statements(self) -> list[str]:
+        """Return what drops the tables."""
+        return _drop_statements(self.index.name)
 
     @classmethod
     def drop(cls, connection: Connection, name: str) -> None:
         """Drop the tables."""
-        quote = connection.dialect.identifier_preparer.quote_identifier
-        for suffix in _TABLES:
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quote(f'{name}_{suffix}')}")
+        for sql in _drop_statements(name):
+            connection.exec_driver_sql(sql)
 
-    def meta(self) -> dict[str, Any]:
+    def meta(self) -> dict[str, str]:
         """Return how entries are made."""
-        code = code_of(kind_on_sqlite(self.index), self.index.metric)
-        return {"code": code, "seed": secrets.randbits(63)}
+        return {"code": literal(code_of(kind_on_sqlite(self.index), self.index.metric)), "seed": RANDOM}
 
     def take_in(self, cursor: DriverCursor) -> None:
         """Build, if there are rows enough."""
@@ -110,3 +115,7 @@ class BlockStore(IndexStore):
         except (CorruptValue, SchemaMismatch):
             # Of what cannot be read it is not known.
             return kind == "ivf"
+
+
+def _drop_statements(name: str) -> list[str]:
+    return [f"DROP TABLE IF EXISTS {quoted(f'{name}_{suffix}')}" for suffix in _TABLES]

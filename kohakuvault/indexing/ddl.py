@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import secrets
-from typing import Any
+from collections.abc import Iterable
 
 from sqlalchemy import inspect
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 
 from ..driver_connection import driver_of
 from ..errors import InvalidArgument, SchemaMismatch
@@ -17,8 +16,20 @@ from . import pgvector
 from .kinds import kind_on_sqlite
 from .statements import index_statements
 from .stores import STORES, store_of
+from .virtual import RANDOM, literal
 
-__all__ = ["EVENTS", "SATELLITES", "create", "driver_cursor", "drop", "exists", "renew", "restore"]
+__all__ = [
+    "EVENTS",
+    "SATELLITES",
+    "create",
+    "create_statements",
+    "driver_cursor",
+    "drop",
+    "drop_statements",
+    "exists",
+    "renew",
+    "restore",
+]
 
 SATELLITES = ("meta", "pending")
 EVENTS = ("insert", "update", "delete")
@@ -42,17 +53,15 @@ _NOTE = (
     "INSERT INTO {pending} (id) SELECT {row}.{key} WHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE id = {row}.{key});"
 )
 
+_NOTE_ALL = "INSERT INTO {pending} (id) SELECT {key} FROM {table} WHERE {key} NOT IN (SELECT id FROM {pending})"
+
 
 def create(connection: Connection, index: VectorIndex) -> None:
     """Make an index of a table that exists, and build it."""
     if connection.dialect.name != "sqlite":
         pgvector.create(connection, index)
         return
-    if index.table.schema is not None:
-        raise InvalidArgument(
-            f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached "
-            "database on SQLite, where indexes are not supported"
-        )
+    _refuse_schema(index)
     store = store_of(index)
     if exists(connection, index):
         _drop_orphan(connection, index)
@@ -61,6 +70,34 @@ def create(connection: Connection, index: VectorIndex) -> None:
     cursor = driver_cursor(connection)
     cursor.run(index_statements(index, cursor.dialect).note_all)
     store.take_in(cursor)
+
+
+def create_statements(index: VectorIndex, dialect: Dialect) -> list[str]:
+    """Return the SQL that makes an index of a table that exists.
+
+    On SQLite every row is pending: the index is complete, and the blocks are built when what is pending is folded.
+    """
+    if dialect.name != "sqlite":
+        return pgvector.create_statements(index, dialect)
+    _refuse_schema(index)
+    names = _names(dialect, index)
+    note_all = _NOTE_ALL.format(**names)
+    return [*_empty_statements(index, dialect), *store_of(index).create_statements(), note_all]
+
+
+def drop_statements(index: VectorIndex, dialect: Dialect) -> list[str]:
+    """Return the SQL that drops an index."""
+    if dialect.name != "sqlite":
+        return pgvector.drop_statements(index, dialect)
+    return [*store_of(index).drop_statements(), *_drop_own_statements(index, dialect)]
+
+
+def _refuse_schema(index: VectorIndex) -> None:
+    if index.table.schema is not None:
+        raise InvalidArgument(
+            f"vector index {index.name!r}: table {index.table.fullname!r} is in a schema, that is, an attached "
+            "database on SQLite, where indexes are not supported"
+        )
 
 
 def exists(connection: Connection, index: VectorIndex) -> bool:
@@ -103,21 +140,21 @@ def renew(connection: Connection, index: VectorIndex) -> None:
 
 
 def _create_empty(connection: Connection, index: VectorIndex) -> None:
-    names = _names(connection, index)
-    for satellite, columns in _TABLES.items():
-        connection.exec_driver_sql(f"CREATE TABLE {names[satellite]} ({columns})")
-    _create_triggers(connection, index)
-    _write_meta(connection, index)
+    _run(connection, _empty_statements(index, connection.dialect))
 
 
-def _create_triggers(connection: Connection, index: VectorIndex) -> None:
-    """Make the triggers that note what changes."""
-    names = _names(connection, index)
+def _empty_statements(index: VectorIndex, dialect: Dialect) -> list[str]:
+    """Return what makes the tables that every index has, the triggers that note what changes, and what meta says."""
+    names = _names(dialect, index)
+    tables = [f"CREATE TABLE {names[satellite]} ({columns})" for satellite, columns in _TABLES.items()]
+    triggers = []
     for name, (event, rows) in _TRIGGERS.items():
         notes = " ".join(_NOTE.format(row=row, **names) for row in rows)
-        connection.exec_driver_sql(
+        triggers.append(
             f"CREATE TRIGGER {names[name]} AFTER {event.format(**names)} ON {names['table']} BEGIN {notes} END"
         )
+    said = ", ".join(f"({literal(key)}, {value})" for key, value in _meta(index).items())
+    return [*tables, *triggers, f"INSERT INTO {names['meta']} (key, value) VALUES {said}"]  # noqa: S608 (quoted)
 
 
 def drop(connection: Connection, index: VectorIndex) -> None:
@@ -131,11 +168,18 @@ def drop(connection: Connection, index: VectorIndex) -> None:
 
 
 def _drop_own(connection: Connection, index: VectorIndex) -> None:
-    names = _names(connection, index)
-    for event in EVENTS:
-        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {names[event]}")
-    for satellite in SATELLITES:
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {names[satellite]}")
+    _run(connection, _drop_own_statements(index, connection.dialect))
+
+
+def _drop_own_statements(index: VectorIndex, dialect: Dialect) -> list[str]:
+    names = _names(dialect, index)
+    triggers = [f"DROP TRIGGER IF EXISTS {names[event]}" for event in EVENTS]
+    return [*triggers, *(f"DROP TABLE IF EXISTS {names[satellite]}" for satellite in SATELLITES)]
+
+
+def _run(connection: Connection, statements: Iterable[str]) -> None:
+    for sql in statements:
+        connection.exec_driver_sql(sql)
 
 
 def driver_cursor(connection: Connection) -> DriverCursor:
@@ -143,26 +187,22 @@ def driver_cursor(connection: Connection) -> DriverCursor:
     return DriverCursor(driver_of(connection), connection.engine, transaction=connection)
 
 
-def _write_meta(connection: Connection, index: VectorIndex) -> None:
-    meta: dict[str, Any] = {
-        "version": VERSION,
+def _meta(index: VectorIndex) -> dict[str, str]:
+    """Return what ``<name>_meta`` says, as SQL."""
+    said = {
         "kind": kind_on_sqlite(index),
         "metric": index.metric,
         "element": index.element,
-        "dimensions": index.dimensions,
         "key": index.key.name,
         "vector": index.column.name,
         "options": json.dumps(index.options),
-        "stamp": secrets.randbits(63),
-        **store_of(index).meta(),
     }
-    cursor = driver_cursor(connection)
-    sql = index_statements(index, connection.dialect)
-    cursor.many(sql.set_meta, list(meta.items()))
+    numbers = {"version": str(VERSION), "dimensions": str(index.dimensions), "stamp": RANDOM}
+    return {**numbers, **{key: literal(value) for key, value in said.items()}, **store_of(index).meta()}
 
 
-def _names(connection: Connection, index: VectorIndex) -> dict[str, str]:
+def _names(dialect: Dialect, index: VectorIndex) -> dict[str, str]:
     """Return the quoted names that statements are made of."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
+    quote = dialect.identifier_preparer.quote_identifier
     names = {each: quote(f"{index.name}_{each}") for each in (*SATELLITES, *EVENTS)}
     return {**names, "table": quote(index.table.name), "key": quote(index.key.name), "vector": quote(index.column.name)}

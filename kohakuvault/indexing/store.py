@@ -52,13 +52,21 @@ class IndexStore(ABC):
     def create(self, connection: Connection) -> None:
         """Make its tables that are missing."""
 
+    @abstractmethod
+    def create_statements(self) -> list[str]:
+        """Return the SQL that makes its tables, without a database to look at."""
+
+    @abstractmethod
+    def drop_statements(self) -> list[str]:
+        """Return the SQL that drops its tables."""
+
     @classmethod
     @abstractmethod
     def drop(cls, connection: Connection, name: str) -> None:
         """Drop its tables for the index ``name``, where there are any, whatever state they are in."""
 
-    def meta(self) -> dict[str, Any]:
-        """Return what ``<name>_meta`` says of it, beside what it says of every index."""
+    def meta(self) -> dict[str, str]:
+        """Return what ``<name>_meta`` says of it, as SQL, beside what it says of every index."""
         return {}
 
     @abstractmethod

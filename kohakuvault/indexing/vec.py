@@ -70,6 +70,14 @@ class VecStore(IndexStore):
         """Make the table."""
         create_virtual(connection, self._table, self._declaration, self.backend)
 
+    def create_statements(self) -> list[str]:
+        """Return what makes the table."""
+        return [f"CREATE VIRTUAL TABLE {quoted(self._table)} USING {self._declaration}"]
+
+    def drop_statements(self) -> list[str]:
+        """Return what drops the table, which takes the extension."""
+        return [f"DROP TABLE IF EXISTS {quoted(self._table)}"]
+
     @classmethod
     def drop(cls, connection: Connection, name: str) -> None:
         """Drop the table."""

@@ -14,7 +14,20 @@ from ..driver_connection import driver_of
 from ..errors import CorruptValue
 from ..lending import DriverCursor
 
-__all__ = ["create_virtual", "drop_virtual", "exists", "literal", "numbered", "quoted", "require", "require_shadows"]
+__all__ = [
+    "RANDOM",
+    "create_virtual",
+    "drop_virtual",
+    "exists",
+    "literal",
+    "numbered",
+    "quoted",
+    "require",
+    "require_shadows",
+]
+
+# A number of 63 bits.
+RANDOM = "random() & 9223372036854775807"
 
 _OF_NAME = text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name")
 

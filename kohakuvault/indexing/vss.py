@@ -87,6 +87,17 @@ class VssStore(IndexStore):
                 raise
             raise refused from error
 
+    def create_statements(self) -> list[str]:
+        """Return nothing: there is no table until a snapshot is built."""
+        return []
+
+    def drop_statements(self) -> list[str]:
+        """Raise: which snapshots there are only the database says."""
+        raise InvalidArgument(
+            f"vector index {self.index.name!r}: dropping an index of kind 'vss' takes a connection, which tells its "
+            "snapshots; run that migration without --sql"
+        )
+
     @classmethod
     def drop(cls, connection: Connection, name: str) -> None:
         """Drop every snapshot."""

@@ -7,13 +7,29 @@ from abc import abstractmethod
 from typing import Any, TypeVar
 
 from sqlalchemy import Column, Integer, Table, event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.schema import SchemaItem
 from typing_extensions import Self
 
 from ..errors import InvalidArgument
+from .verbatim import Verbatim
 
-__all__ = ["Attachment", "attached_to", "check_attachment_name", "integer_key"]
+__all__ = [
+    "RECREATED",
+    "Attachment",
+    "attached_to",
+    "check_attachment_name",
+    "integer_key",
+    "is_script",
+    "is_temporary",
+    "temporary_name",
+]
+
+# In the ``memo`` of Alembic's implementation of a dialect: the copies that it puts in the place of tables, by name.
+RECREATED = "kohakuvault.recreated"
+
+_TEMPORARY = "_alembic_tmp_"
+_LONGEST_TEMPORARY = 50
 
 _attached: weakref.WeakKeyDictionary[Table, list[Attachment]] = weakref.WeakKeyDictionary()
 
@@ -55,8 +71,17 @@ class Attachment(SchemaItem):
             self.copy()._set_parent_with_dispatch(table, is_copy=True)
 
     def _with_table(self, what: str) -> Any:
-        def run(table: Table, connection: Connection, **kw: Any) -> None:
-            getattr(self, what)(connection)
+        def run(table: Table, connection: Connection | None, _ddl_runner: Any = None, **kw: Any) -> None:
+            replaced = getattr(_ddl_runner, "memo", {}).get(RECREATED, ())
+            if is_temporary(table.name) or temporary_name(table.name) in replaced:
+                # Of a table that Alembic replaces by a copy everything stays, but for its triggers: see
+                # orm/alembic/batch_triggers.py.
+                return
+            if connection is not None and not is_script(_ddl_runner):
+                getattr(self, what)(connection)
+                return
+            for sql in getattr(self, f"{what}_statements")(_ddl_runner.dialect):
+                _ddl_runner.execute(Verbatim(sql))
 
         return run
 
@@ -76,11 +101,34 @@ class Attachment(SchemaItem):
     def drop(self, connection: Connection) -> None:
         """Drop it; the table stays as it is."""
 
+    @abstractmethod
+    def create_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that makes it for a table that exists, whatever is in that, without a database to look at."""
+
+    @abstractmethod
+    def drop_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that drops it."""
+
 
 def attached_to(table: Any, kind: type[Kind]) -> list[Kind]:
     """Return what of that kind belongs to a table; nothing of what is no :class:`~sqlalchemy.Table`."""
     found = _attached.get(table, []) if isinstance(table, Table) else []
     return [each for each in found if isinstance(each, kind)]
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a table is the copy that Alembic's batch mode makes of another, to put it in its place."""
+    return name.startswith(_TEMPORARY)
+
+
+def is_script(runner: Any) -> bool:
+    """Whether what runs DDL is Alembic's ``--sql``, which has no database."""
+    return bool(getattr(runner, "as_sql", False))
+
+
+def temporary_name(name: str) -> str:
+    """Return the name of the copy that Alembic's batch mode makes of a table."""
+    return f"{_TEMPORARY}{name}"[:_LONGEST_TEMPORARY]
 
 
 def check_attachment_name(name: Any, what: str) -> str:

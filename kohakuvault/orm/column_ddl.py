@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import DDL, Table, event
 from sqlalchemy.engine import Connection
 
-__all__ = ["TRIGGER", "complete_tables", "renew_trigger"]
+__all__ = ["TRIGGER", "complete_tables", "renew_trigger", "statements_of"]
 
 TRIGGER = "vault_payload_update"
 
@@ -60,6 +60,15 @@ def complete_tables(columns: Table, payloads: Table) -> None:
     for dialect, statements in _CREATE.items():
         for sql in statements:
             _after_create(payloads, sql, dialect)
+
+
+def statements_of(dialect: str) -> list[str]:
+    """Return what belongs to the tables of a ColumnVault that exist, in the search path's schema."""
+    external = []
+    if dialect == "postgresql":
+        named = {"vault_column": "tail", "vault_payload": "data"}
+        external = [_EXTERNAL.format(column=column) % {"fullname": table} for table, column in named.items()]
+    return [*external, *(sql % {"fullname": "vault_payload"} for sql in _CREATE[dialect])]
 
 
 def renew_trigger(connection: Connection, payloads: Table) -> None:

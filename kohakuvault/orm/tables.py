@@ -44,10 +44,15 @@ __all__ = [
     "TextTable",
     "VaultBase",
     "VectorTable",
+    "kind_of",
     "kv_class",
+    "table_of",
     "text_class",
     "vector_class",
 ]
+
+# In the ``info`` of the column ``value``: what the table holds, by its mixin.
+KIND = "kohakuvault.kind"
 
 # SQLite gives rowids, and with them its fast path, only to INTEGER PRIMARY KEY.
 # Names and values.
@@ -71,6 +76,7 @@ class KVTable:
     ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
     """
 
+    __kind__ = "kv"
     __pickle__ = False
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
@@ -79,7 +85,7 @@ class KVTable:
     @declared_attr
     def value(cls) -> Mapped[Any]:
         """Declare the value, pickled where that is allowed."""
-        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: cls.__kind__})
 
     @declared_attr
     def expires_at(cls) -> Mapped[float | None]:
@@ -95,6 +101,8 @@ class KVTable:
 
 class RowDictTable(KVTable):
     """Mixin: the dicts of many rows. ``owner_id``, which is added to it, says whose an entry is."""
+
+    __kind__ = "dict"
 
     # Before `owner_id`, which is before the others.
     id: Mapped[int] = mapped_column(_Id, primary_key=True, sort_order=-2)
@@ -113,6 +121,7 @@ class VectorTable:
     ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
     """
 
+    __kind__ = "vectors"
     __dimensions__: int
     __vector_type__ = "f32"
     __pickle__ = False
@@ -127,7 +136,7 @@ class VectorTable:
     @declared_attr
     def value(cls) -> Mapped[Any]:
         """Declare the value, pickled where that is allowed."""
-        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False)
+        return mapped_column(Packed(pickle=cls.__pickle__), nullable=False, info={KIND: cls.__kind__})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -141,6 +150,7 @@ class TextTable:
     ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
     """
 
+    __kind__ = "text"
     __text_columns__: tuple[str, ...] = ("content",)
     __tokenize__ = "unicode61"
     __weights__: tuple[float, ...] | None = None
@@ -158,7 +168,7 @@ class TextTable:
     @declared_attr
     def value(cls) -> Mapped[Any]:
         """Declare the value, pickled where that is allowed; and the index, which every table with a value has."""
-        value = mapped_column(Packed(pickle=cls.__pickle__), nullable=False, sort_order=1)
+        value = mapped_column(Packed(pickle=cls.__pickle__), nullable=False, sort_order=1, info={KIND: cls.__kind__})
 
         def index_texts(column: Column[Any], table: Any) -> None:
             if isinstance(table, Table):
@@ -311,6 +321,13 @@ def _vector_class(
         for column in metadata
     }
     return _mapped(name, VectorTable, {**said, **extra})
+
+
+def kind_of(table: Table) -> str | None:
+    """Return what a table holds, if it is mapped by a mixin of ours or a copy of such."""
+    value = table.columns.get("value")
+    kind = None if value is None else value.info.get(KIND)
+    return kind if isinstance(kind, str) else None
 
 
 def text_class(

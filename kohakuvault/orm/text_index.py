@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Column, Enum, String, Table
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ..errors import InvalidArgument, UnknownOption, UnsupportedType
@@ -157,6 +157,18 @@ class TextIndex(Attachment):
         from ..indexing.text.care import drop
 
         drop(connection, self)
+
+    def create_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that makes the index."""
+        from ..indexing.text.ddl import create_statements
+
+        return create_statements(self, dialect)
+
+    def drop_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that drops the index."""
+        from ..indexing.text.ddl import drop_statements
+
+        return drop_statements(self, dialect)
 
     def exists(self, connection: Connection) -> bool:
         """Whether there is an index of that name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Column, Table
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 
 from ..errors import InvalidArgument, UnknownOption
 from .attached import Attachment, attached_to, check_attachment_name, integer_key
@@ -158,6 +158,18 @@ class VectorIndex(Attachment):
         from ..indexing.ddl import drop
 
         drop(connection, self)
+
+    def create_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that makes the index; on SQLite what is in the table is pending, until that is folded."""
+        from ..indexing.ddl import create_statements
+
+        return create_statements(self, dialect)
+
+    def drop_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that drops the index."""
+        from ..indexing.ddl import drop_statements
+
+        return drop_statements(self, dialect)
 
     def rebuild(self, bind: Any, progress: Any = None) -> None:
         """Build the index anew, as is best for the present number of rows: for tables of your own.

@@ -128,7 +128,7 @@ class VectorStatements:
         def build() -> Statement:
             new, names = self._new(["id", "vector", "value", *metadata])
             changes = ["vector", "value", *self.metadata.columns]
-            return self._statement(upsert(self._table, self._dialect, "id", changes).values(new), *names)
+            return self._statement(upsert(self._table, self._dialect, ["id"], changes).values(new), *names)
 
         return self._made(("upsert", metadata), build)
 

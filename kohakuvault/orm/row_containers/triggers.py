@@ -38,12 +38,12 @@ def short_name(*parts: str) -> str:
 
 def create_statements(attachment: Triggers, dialect: Dialect) -> list[str]:
     """Return the SQL that makes the triggers, anew where they are there, for a driver's cursor or a script."""
-    return attachment.create_statements(_Names(dialect))
+    return attachment.create_statements(dialect)
 
 
 def drop_statements(attachment: Triggers, dialect: Dialect) -> list[str]:
     """Return the SQL that drops them, after what the rows own, where only the triggers know of it."""
-    return attachment.drop_statements(_Names(dialect))
+    return attachment.drop_statements(dialect)
 
 
 class _Names:
@@ -88,13 +88,21 @@ class _Count(TriggerCount):
 class Triggers(Attachment):
     """Triggers for what rows own."""
 
-    @abstractmethod
-    def create_statements(self, names: Any) -> list[str]:
+    def create_statements(self, dialect: Dialect) -> list[str]:
         """Return the SQL that makes them."""
+        return self._made(_Names(dialect))
+
+    def drop_statements(self, dialect: Dialect) -> list[str]:
+        """Return the SQL that drops them."""
+        return self._unmade(_Names(dialect))
 
     @abstractmethod
-    def drop_statements(self, names: Any) -> list[str]:
-        """Return the SQL that drops them."""
+    def _made(self, names: _Names) -> list[str]:
+        """See :func:`create_statements`."""
+
+    @abstractmethod
+    def _unmade(self, names: _Names) -> list[str]:
+        """See :func:`drop_statements`."""
 
     @abstractmethod
     def _by_table(self, is_sqlite: bool) -> dict[Table, list[str]]:
@@ -143,8 +151,7 @@ class RowDictTriggers(Triggers):
         """Return the same for another table."""
         return RowDictTriggers()
 
-    def create_statements(self, names: Any) -> list[str]:
-        """See :func:`create_statements`."""
+    def _made(self, names: _Names) -> list[str]:
         if not names.is_sqlite:
             return []
         entries, owners = names.bare(self.table), names.bare(self.owner_key.table)
@@ -155,7 +162,7 @@ class RowDictTriggers(Triggers):
         )
         delete, update, insert = (names.trigger(self.table, name) for name in self._trigger_names)
         return [
-            *self.drop_statements(names),
+            *self._unmade(names),
             f"CREATE TRIGGER {delete} AFTER DELETE ON {owners} "  # noqa: S608 (quoted names)
             f"BEGIN DELETE FROM {entries} WHERE owner_id = OLD.{key}; END",
             f"CREATE TRIGGER {update} AFTER UPDATE OF {key} ON {owners} WHEN OLD.{key} IS NOT NEW.{key} "  # noqa: S608
@@ -165,8 +172,7 @@ class RowDictTriggers(Triggers):
             f"BEGIN SELECT RAISE(ABORT, {message}); END",
         ]
 
-    def drop_statements(self, names: Any) -> list[str]:
-        """See :func:`drop_statements`."""
+    def _unmade(self, names: _Names) -> list[str]:
         if not names.is_sqlite:
             return []
         return [f"DROP TRIGGER IF EXISTS {names.trigger(self.table, name)}" for name in self._trigger_names]
@@ -219,8 +225,8 @@ class VaultList(Triggers):
         VaultBase.metadata.create_all(connection, tables=tables, checkfirst=True)
         super().create(connection, checkfirst)
 
-    def create_statements(self, names: Any) -> list[str]:
-        """See :func:`create_statements`. The tables of a ColumnVault have to exist."""
+    def _made(self, names: _Names) -> list[str]:
+        # The tables of a ColumnVault have to exist.
         table, column = names.table(self.table), names.name(self.table.c[self.column_name].name)
         if names.is_sqlite:
             if self.table.schema:
@@ -249,8 +255,7 @@ class VaultList(Triggers):
         made = [CREATE_TRIGGERS.format(trigger=names.text(clause), column=text) for clause in clauses]
         return [CREATE_FUNCTION, *self._dropped(names), *made]
 
-    def drop_statements(self, names: Any) -> list[str]:
-        """See :func:`drop_statements`."""
+    def _unmade(self, names: _Names) -> list[str]:
         table, column = names.table(self.table), names.name(self.table.c[self.column_name].name)
         forgotten = f"UPDATE {table} SET {column} = NULL WHERE {column} IS NOT NULL"  # noqa: S608 (quoted names)
         return [forgotten, *self._dropped(names)]
