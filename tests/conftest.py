@@ -140,7 +140,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Run what has such a bind inside of a loop, setup and teardown too, as run_sync() runs a function."""
     parameters = getattr(item, "callspec", None)
     if parameters is None or not any(
-        str(value).partition(" ")[0] in ASYNC_BINDS for value in parameters.params.values()
+        isinstance(value, str) and value.partition(" ")[0] in ASYNC_BINDS for value in parameters.params.values()
     ):
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
