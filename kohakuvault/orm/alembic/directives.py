@@ -35,11 +35,11 @@ def rewrite_directives(context: Any, revision: Any, directives: list[Any]) -> No
             if changed != upgrade.ops:
                 upgrade.ops[:] = changed
                 upgrade.reverse_into(downgrade)
-            if context.dialect.name == "postgresql":
-                for each in (upgrade, downgrade):
-                    types = _new_types(each.ops)
-                    if types:
-                        each.ops.insert(0, PrepareVaultTypesOp(tuple(types)))
+            # Whatever the database: a script that was written on SQLite may have to run on PostgreSQL.
+            for each in (upgrade, downgrade):
+                types = _new_types(each.ops)
+                if types:
+                    each.ops.insert(0, PrepareVaultTypesOp(tuple(types)))
 
 
 def _rewritten(operations: list[Any]) -> list[Any]:

@@ -121,7 +121,8 @@ class _VaultList(RowContainer["RowList", ListAttribute]):
     def _make(self, mapper: Mapper[Any], table: Table) -> ListAttribute:
         column = table.columns.get(self.name)
         if column is None:
-            column = TableColumn(self.name, BigInteger(), unique=True, nullable=True)
+            # An index, which has a name by itself: migrations cannot drop a constraint without one.
+            column = TableColumn(self.name, BigInteger(), unique=True, index=True, nullable=True)
             table.append_column(column)
         elif any(column in property.columns for property in mapper.column_attrs):
             raise InvalidArgument(
