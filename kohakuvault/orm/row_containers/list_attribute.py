@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Integer, Table, func, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Index, Integer, Table, func, select
 from sqlalchemy import Column as TableColumn
 from sqlalchemy.orm import Mapped, Mapper, Session
 
@@ -14,7 +14,7 @@ from ...errors import InvalidArgument, UnsupportedType
 from ..attached import attached_to
 from ..tables import ColumnRecord, table_of
 from .attribute import ClassAttribute, RowContainer
-from .triggers import VaultList
+from .triggers import VaultList, short_name
 
 if TYPE_CHECKING:
     from ...columns import Column
@@ -121,9 +121,10 @@ class _VaultList(RowContainer["RowList", ListAttribute]):
     def _make(self, mapper: Mapper[Any], table: Table) -> ListAttribute:
         column = table.columns.get(self.name)
         if column is None:
-            # An index, which has a name by itself: migrations cannot drop a constraint without one.
-            column = TableColumn(self.name, BigInteger(), unique=True, index=True, nullable=True)
+            column = TableColumn(self.name, BigInteger(), nullable=True)
             table.append_column(column)
+            # With a name, by which migrations can drop it.
+            Index(short_name("ix", table.name, self.name), column, unique=True)
         elif any(column in property.columns for property in mapper.column_attrs):
             raise InvalidArgument(
                 f"{mapper.class_.__name__}.{self.name}: the column {self.name!r} of table {table.name!r} is mapped as "
