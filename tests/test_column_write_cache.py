@@ -45,6 +45,11 @@ VALUES = {
 
 
 @pytest.fixture
+def bind(caching_bind) -> object:
+    return caching_bind
+
+
+@pytest.fixture
 def cv(bind) -> ColumnVault:
     return ColumnVault(bind)
 

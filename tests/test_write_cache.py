@@ -22,6 +22,11 @@ from kohakuvault.orm.tables import KVTable
 
 
 @pytest.fixture
+def bind(caching_bind) -> object:
+    return caching_bind
+
+
+@pytest.fixture
 def kv(bind) -> KVault:
     return KVault(bind)
 
