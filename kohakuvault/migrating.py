@@ -13,14 +13,15 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from .engine import as_url, begin_immediate, create_engine
-from .errors import InvalidArgument, SchemaMismatch
+from .errors import InvalidArgument, SchemaMismatch, translate
 from .orm.alembic.foreign_keys import without_foreign_keys
 from .orm.alembic.operation import run
 from .orm.alembic.records import forget_record, record_statement
 from .orm.tables import TableRecord, VaultBase, table_of
-from .schema import VERSIONS, lock_schema
+from .schema import VERSIONS, lock_schema, refuse_old_columns
 
 __all__ = ["OWN_TABLES", "VERSION_TABLE", "config_for", "current_revision", "downgrade", "upgrade"]
 
@@ -29,6 +30,9 @@ OWN_TABLES = (*VaultBase.metadata.tables, VERSION_TABLE)
 
 _RECORDS = table_of(TableRecord)
 _COLUMNS = "vault_column"
+
+# Of files of KohakuVault 0.8 to 1.1.
+_OLD = "kohakuvault_meta"
 
 
 def config_for(url: Any = None) -> Config:
@@ -77,7 +81,7 @@ def current_revision(url: Any) -> tuple[str | None, str]:
     assert newest is not None
     engine = create_engine(url)
     try:
-        with engine.connect() as connection:
+        with _explained(), engine.connect() as connection:
             context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
             return context.get_current_revision(), newest
     finally:
@@ -88,11 +92,13 @@ def current_revision(url: Any) -> tuple[str | None, str]:
 def _explained() -> Iterator[None]:
     try:
         yield
+    except DBAPIError as error:
+        raise translate(error) from error
     except CommandError as error:
         if "Can't locate revision" in str(error):
             raise SchemaMismatch(
-                f"{error}: the vault's tables were upgraded by a newer release, or there is no such revision; install "
-                "a newer kohakuvault"
+                f"{error}: there is no such revision, or the vault's tables were upgraded by a newer release, which is "
+                "then to be installed"
             ) from error
         raise InvalidArgument(str(error)) from error
 
@@ -147,6 +153,12 @@ def _check(connection: Connection) -> None:
                     "read by 'kohakuvault import'"
                 )
     if not inspector.has_table(_RECORDS.name):
+        refuse_old_columns(connection)
+        if inspector.has_table(_OLD):
+            raise SchemaMismatch(
+                "this is a file of KohakuVault 0.8 to 1.1, which is not upgraded in place: import it into a new file, "
+                "kohakuvault import OLD NEW. Nothing was changed"
+            )
         return
     for name, kind, version in connection.execute(select(_RECORDS.c.name, _RECORDS.c.kind, _RECORDS.c.version)):
         if kind in VERSIONS and version > VERSIONS[kind]:

@@ -19,7 +19,16 @@ from .orm.tables import TableRecord, table_of
 from .orm.types import Key, Packed
 from .orm.types.declared import DeclaredType
 
-__all__ = ["check_name", "entity_of", "lock_schema", "open_tables", "record_name", "record_problem", "renew_record"]
+__all__ = [
+    "check_name",
+    "entity_of",
+    "lock_schema",
+    "open_tables",
+    "record_name",
+    "record_problem",
+    "refuse_old_columns",
+    "renew_record",
+]
 
 Entity = TypeVar("Entity")
 
@@ -259,7 +268,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 def _create(connection: Connection, tables: Sequence[Table], kind: str, options: dict[str, Any]) -> None:
     if kind == "columns":
-        _refuse_old_columns(connection)
+        refuse_old_columns(connection)
     # checkfirst: another process may have made some of them, and the user's own models others.
     _RECORDS.metadata.create_all(connection, tables=[_RECORDS], checkfirst=True)
     tables[0].metadata.create_all(connection, tables=list(tables), checkfirst=True)
@@ -269,7 +278,7 @@ def _create(connection: Connection, tables: Sequence[Table], kind: str, options:
         _insert_record(connection, name, kind, options)
 
 
-def _refuse_old_columns(connection: Connection) -> None:
+def refuse_old_columns(connection: Connection) -> None:
     """Raise for a file whose columns would not be seen, as if there were none."""
     inspector = inspect(connection)
     for name in _OLD_COLUMNS:

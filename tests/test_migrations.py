@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from argparse import Namespace
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,24 @@ def test_without_a_database_it_says_how_to_give_one(tmp_path):
 def test_the_folder_at_the_top_is_that_of_the_package():
     top = Path(__file__).parent.parent / "migrations"
     assert top.resolve() == (Path(kohakuvault.__file__).parent / "migrations").resolve()
+
+
+@pytest.mark.parametrize("command", ["upgrade", "current"])
+def test_a_file_that_is_no_database_is_one_line(tmp_path, command):
+    path = tmp_path / "garbage.db"
+    path.write_bytes(b"garbage" * 1000)
+    done = CliRunner().invoke(app, [command, str(path)])
+    assert done.exit_code == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "not a database" in done.stderr
+
+
+@pytest.mark.parametrize("table", ["kohakuvault_meta (key TEXT)", "col_meta (col_id, dtype, elem_size)"])
+def test_a_file_of_an_old_release_is_imported_and_not_upgraded(tmp_path, table):
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE {table}")
+    with pytest.raises(SchemaMismatch, match="kohakuvault import OLD NEW"):
+        upgrade(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (1,)
