@@ -30,8 +30,17 @@ from sqlalchemy.orm import (
 
 import kohakuvault
 from column_model import check_storage
-from kohakuvault import Column, ColumnVault, InvalidArgument, NotFound, OutOfRange, SchemaMismatch, UnsupportedType
-from kohakuvault.orm import VaultList, vault_list
+from kohakuvault import (
+    Column,
+    ColumnVault,
+    InvalidArgument,
+    KVault,
+    NotFound,
+    OutOfRange,
+    SchemaMismatch,
+    UnsupportedType,
+)
+from kohakuvault.orm import VaultList, vault_dict, vault_list
 from kohakuvault.orm.attached import attached_to
 from kohakuvault.orm.row_containers import create_statements, drop_statements
 from kohakuvault.orm.tables import Block, ColumnRecord, Payload
@@ -592,3 +601,26 @@ def test_a_killed_process_leaves_whole_lists(tmp_path):
         assert stored(session)[0] == len(docs)
         assert {len(doc.readings) for doc in docs} <= {30, 60}
     engine.dispose()
+
+
+def test_names_may_have_any_character(engine):
+    class Odd(DeclarativeBase):
+        pass
+
+    class Row(Odd):
+        __tablename__ = "do\"c %x'y (z)"
+        id: Mapped[int] = mapped_column("i d%", primary_key=True)
+        readings: Mapped[Column[float]] = vault_list("f64")
+        settings: Mapped[KVault] = vault_dict()
+
+    Odd.metadata.create_all(engine)
+    with Session(engine) as session:
+        row = Row(readings=[1.0, 2.0], settings={"a": 1})
+        session.add(row)
+        session.commit()
+        assert row.readings[:] == [1.0, 2.0]
+        session.execute(delete(Row))
+        session.commit()
+        assert ColumnVault(session).stats()["elements"] == 0
+        assert session.scalar(select(func.count()).select_from(Row.settings.table)) == 0
+    Odd.metadata.drop_all(engine)

@@ -65,6 +65,10 @@ class _Names:
         assert process is not None
         return process(text)
 
+    def sql(self, sql: str) -> str:
+        """Return SQL as a text: what is special to the driver is doubled in its names already."""
+        return "'" + sql.replace("'", "''") + "'"
+
     def trigger(self, table: Table, name: str) -> str:
         # SQLite's triggers are in the schema of their table, and named with it.
         schema = f"{self.name(table.schema)}." if table.schema and self.is_sqlite else ""
@@ -252,7 +256,7 @@ class VaultList(Triggers):
             f"WHEN (OLD.{column} IS NOT NULL AND OLD.{column} IS DISTINCT FROM NEW.{column})",
             f"CREATE TRIGGER {truncate} BEFORE TRUNCATE ON {table} FOR EACH STATEMENT",
         )
-        made = [CREATE_TRIGGERS.format(trigger=names.text(clause), column=text) for clause in clauses]
+        made = [CREATE_TRIGGERS.format(trigger=names.sql(clause), column=text) for clause in clauses]
         return [CREATE_FUNCTION, *self._dropped(names), *made]
 
     def _unmade(self, names: _Names) -> list[str]:
