@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 from typing_extensions import Self
 
 from .binding import Bind, Binding, address, bind_to
-from .engine import display_name
+from .database_address import display_name
 from .errors import InvalidArgument, UnsupportedType
 from .maintenance import Progress, maintenance_of
 

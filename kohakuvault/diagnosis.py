@@ -14,8 +14,9 @@ from sqlalchemy.engine import URL, Engine
 
 from . import _native, extension
 from .backends import BACKENDS, Backend
+from .database_address import require_exists
 from .driver_connection import driver_module, driver_of
-from .engine import PRAGMAS, create_engine, installed, require_exists
+from .engine import PRAGMAS, create_engine, installed
 from .errors import InvalidArgument
 from .lending import translated_errors
 

@@ -10,25 +10,23 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import sqlalchemy
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError, OperationalError
+from sqlalchemy.engine import URL, CreateEnginePlugin, Engine
+from sqlalchemy.exc import DisconnectionError, NoSuchModuleError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from . import extension
 from .backends import check_backends, load_backends, opening_with, prepare_backends
-from .driver_connection import driver_connection, driver_module, driver_of, in_driver, is_waitable
-from .errors import CannotOpen, InvalidArgument, InvalidDatabase
+from .database_address import as_url, file_url, is_memory
+from .driver_connection import driver_connection, driver_module, in_driver, is_waitable
+from .errors import InvalidArgument
 from .extension import Rung
 from .postgresql_vectors import send_binary, sends_binary
+from .write_lock import begin_before_write
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -233,7 +231,7 @@ def _fit(
     if rung == "auto_extension":
         event.listen(engine, "do_connect", open_with_functions)
     event.listen(engine, "connect", connect)
-    event.listen(engine, "before_cursor_execute", _begin_before_write)
+    event.listen(engine, "before_cursor_execute", begin_before_write)
     installed[engine] = Installation(rung, loaded, int(settings.get("busy_timeout", _BUSY_TIMEOUT)))
     if isinstance(engine.pool, (StaticPool, SingletonThreadPool)):
         # A database in memory lives in its connection, which therefore cannot be replaced.
@@ -312,69 +310,7 @@ class KohakuVaultPlugin(CreateEnginePlugin):
         install(engine, **self.options)
 
 
-# -- urls and drivers ------------------------------------------------------------------------------
-
-
-def as_url(path_or_url: str | os.PathLike[str] | URL) -> URL:
-    """Return the SQLAlchemy URL for a file path or URL."""
-    if isinstance(path_or_url, URL):
-        return path_or_url
-    if isinstance(path_or_url, os.PathLike):
-        path_or_url = os.fspath(path_or_url)
-    if not isinstance(path_or_url, str):
-        raise InvalidArgument(f"expected a file path or a SQLAlchemy URL, not {type(path_or_url).__name__}")
-    if not path_or_url or "\0" in path_or_url:
-        what = "contains a NUL" if path_or_url else "is empty"
-        raise InvalidArgument(f"the path {what}; give a file path, ':memory:' or a SQLAlchemy URL")
-    if "://" not in path_or_url:
-        return URL.create("sqlite", database=path_or_url)
-    try:
-        return make_url(path_or_url)
-    except ArgumentError as error:
-        raise InvalidArgument(f"{path_or_url!r} is neither a file path nor a SQLAlchemy URL: {error}") from error
-
-
-def display_name(url: URL) -> str:
-    """Return what a person calls the database."""
-    if url.get_backend_name() == "sqlite":
-        path = str(url.database)
-        if path.startswith("file:///"):
-            # As it is opened to be read only.
-            path = url2pathname(urlsplit(path).path)
-        return ":memory:" if is_memory(url) else path
-    return url.render_as_string()
-
-
-def is_memory(url: URL) -> bool:
-    """Whether an SQLite URL names a database in memory."""
-    return url.database in (None, "", ":memory:", "file::memory:") or url.query.get("mode") == "memory"
-
-
-def require_exists(path_or_url: str | os.PathLike[str] | URL) -> None:
-    """Raise if an SQLite file does not exist, for whoever only looks at it, or changes what is there."""
-    url = as_url(path_or_url)
-    path = url.database or ""
-    is_path = url.get_backend_name() == "sqlite" and not is_memory(url) and not path.startswith("file:")
-    if is_path and not os.path.exists(path):
-        raise CannotOpen(f"there is no database {os.path.abspath(path)}")
-
-
-def file_url(url: URL, read_only: bool) -> URL:
-    """Check that the file can be opened or made, and mark it read-only where that is asked for."""
-    database = url.database or ""
-    if database.startswith("file:"):
-        return url.update_query_dict({"mode": "ro", "uri": "true"}) if read_only else url
-    path = os.path.abspath(database)
-    if not os.path.isdir(directory := os.path.dirname(path)):
-        raise CannotOpen(f"cannot open {path}: the directory {directory} does not exist. Create it first")
-    if os.path.isfile(path) and os.path.getsize(path) == 1:
-        # SQLite takes every other file that is not its own for what it is, and this one for empty.
-        raise InvalidDatabase(f"{path} is not a database: it is one byte long. Check the path; nothing was changed")
-    if not read_only:
-        return url
-    if not os.path.exists(path):
-        raise CannotOpen(f"cannot open {path} read-only: it does not exist")
-    return url.set(database=Path(path).as_uri()).update_query_dict({"mode": "ro", "uri": "true"})
+# -- drivers ---------------------------------------------------------------------------------------
 
 
 def _driver(name: str) -> ModuleType:
@@ -462,46 +398,3 @@ def _replace_old(connection: Any, record: Any, proxy: Any) -> None:
     """Have the pool replace a connection that was opened before :func:`install`."""
     if "kohakuvault.rung" not in record.info:
         raise DisconnectionError("opened before kohakuvault.install()")
-
-
-# -- transactions ----------------------------------------------------------------------------------
-
-_COMMENTS = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
-_OUTSIDE = re.compile(
-    _COMMENTS + r"(?:SELECT|VALUES|EXPLAIN|PRAGMA|ATTACH|DETACH|VACUUM|BEGIN|COMMIT|END|ROLLBACK|RELEASE)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-_WITH = re.compile(_COMMENTS + r"WITH\b", re.IGNORECASE | re.DOTALL)
-# REPLACE( is the function.
-_CHANGES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b(?!\s*\()", re.IGNORECASE)
-
-
-@lru_cache(maxsize=1024)
-def is_write(statement: str) -> bool:
-    """Whether ``statement`` needs the write lock, judged by its first word.
-
-    >>> is_write("SELECT 1"), is_write("WITH x AS (SELECT 1) DELETE FROM t"), is_write("CREATE TABLE t (x)")
-    (False, True, True)
-    """
-    if _WITH.match(statement):
-        return _CHANGES.search(statement) is not None
-    return _OUTSIDE.match(statement) is None
-
-
-def begin_immediate(connection: Any) -> None:
-    """Take the write lock on the driver's ``connection`` unless it is in a transaction, or in autocommit mode."""
-    if not connection.in_transaction and connection.isolation_level is not None:
-        connection.execute("BEGIN IMMEDIATE")
-
-
-def _begin_before_write(
-    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
-) -> None:
-    # SAVEPOINT too: releasing one outside of a transaction would commit.
-    if not is_write(statement):
-        return
-    try:
-        begin_immediate(driver_of(connection))
-    except Exception as error:
-        # As SQLAlchemy itself would raise it, had it run the statement.
-        raise OperationalError("BEGIN IMMEDIATE", (), error) from error

@@ -15,13 +15,16 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from .engine import as_url, begin_immediate, create_engine
+from .database_address import as_url
+from .driver_connection import driver_of
+from .engine import create_engine
 from .errors import InvalidArgument, SchemaMismatch, translate
 from .orm.alembic.foreign_keys import without_foreign_keys
 from .orm.alembic.operation import run
 from .orm.alembic.records import forget_record, record_statement
 from .orm.tables import TableRecord, VaultBase, table_of
 from .schema import VERSIONS, lock_schema, refuse_old_columns
+from .write_lock import begin_immediate
 
 __all__ = ["OWN_TABLES", "VERSION_TABLE", "config_for", "current_revision", "downgrade", "upgrade"]
 
@@ -133,7 +136,7 @@ def ready_to_migrate(connection: Connection) -> Iterator[None]:
         return
     with without_foreign_keys(connection), connection.begin():
         if connection.dialect.name == "sqlite":
-            begin_immediate(connection.connection.dbapi_connection)
+            begin_immediate(driver_of(connection))
         lock_schema(connection)
         _check(connection)
         yield

@@ -22,7 +22,7 @@ import sqlalchemy
 
 from column_model import check_storage, elements
 from kohakuvault import Column, ColumnVault, DriverError, NotFound, create_engine
-from kohakuvault.engine import as_url
+from kohakuvault.database_address import as_url
 from kohakuvault.orm.tables import Block, ColumnRecord, Payload
 
 

@@ -33,7 +33,8 @@ from kohakuvault import (
     ReadOnlyDatabase,
     VectorKVault,
 )
-from kohakuvault.engine import PRAGMAS, is_write
+from kohakuvault.engine import PRAGMAS
+from kohakuvault.write_lock import is_write
 
 
 @pytest.fixture

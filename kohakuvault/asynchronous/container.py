@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from ..binding import bind_to
 from ..container import Container
-from ..engine import display_name
+from ..database_address import display_name
 from ..errors import InvalidArgument
 from .binding import AsyncEngineBinding, Held
 from .engine import SharedEngine, shared_engine

@@ -14,7 +14,8 @@ from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..binding import path_key
-from ..engine import Durability, as_url, check_plugin, file_url, install, is_memory
+from ..database_address import as_url, file_url, is_memory
+from ..engine import Durability, check_plugin, install
 from ..errors import InvalidArgument
 
 __all__ = ["SharedEngine", "create_async_engine", "shared_engine"]

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from .. import engine as engines
 from .. import extension
+from ..database_address import as_url, is_memory
 from ..driver_connection import driver_module
 from ..errors import InvalidArgument
 from ..lending import translated_errors
@@ -141,8 +142,8 @@ def _of_path(path: str | os.PathLike[str] | URL, *, read_only: bool = False) -> 
 
 def _file_of(path: str | os.PathLike[str] | URL) -> tuple[int, int] | None:
     """Return device and inode of the SQLite file at a path or URL, None if there is none."""
-    url = engines.as_url(path)
-    if url.get_backend_name() != "sqlite" or engines.is_memory(url):
+    url = as_url(path)
+    if url.get_backend_name() != "sqlite" or is_memory(url):
         return None
     try:
         status = os.stat(url.database or "")
@@ -168,9 +169,9 @@ def address(bind: Bind) -> str | None:
 
 def path_key(path: str | os.PathLike[str] | URL) -> str:
     """Return what tells databases apart, or "" for one in memory, which nobody else can open."""
-    url = engines.as_url(path)
+    url = as_url(path)
     if url.get_backend_name() == "sqlite":
-        if engines.is_memory(url):
+        if is_memory(url):
             return ""
         url = url.set(database=os.path.realpath(url.database or ""))
         if url.get_driver_name() in ("pysqlite", "aiosqlite"):

@@ -11,12 +11,12 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, scoped_session
 
-from .. import engine as engines
 from ..driver_connection import driver_of
 from ..errors import InvalidArgument
 from ..lending import DriverCursor, translated_errors
 from ..scanning import Scan, pages
 from ..statements import Statement
+from ..write_lock import begin_immediate
 from .base import Binding, Waits, begun, in_autocommit, refuse_write, require_one_state, savepoint
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class JoinedBinding(Binding):
         cursor = self._cursor_of(connection)
         if self.dialect.name == "sqlite" and cursor.transaction is None:
             with translated_errors(self.engine):
-                engines.begin_immediate(cursor.connection)
+                begin_immediate(cursor.connection)
             if cursor.connection.in_transaction:
                 cursor.transaction = connection
         return cursor

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import engine as engines
 from ..driver_connection import driver_of
 from ..errors import InvalidArgument
 from ..lending import DriverCursor, Lender, lender_for, translated_errors
 from ..scanning import Scan, pages, streamed
 from ..statements import Statement
+from ..write_lock import begin_immediate
 from .base import Binding, Waits, begun, in_autocommit, refuse_write, require_one_state, savepoint
 
 __all__ = ["EngineBinding"]
@@ -249,7 +249,7 @@ class EngineBinding(Binding):
                     connection.execution_options(isolation_level=self.dialect.default_isolation_level)
                 transaction = connection.begin()
                 if self.dialect.name == "sqlite":
-                    engines.begin_immediate(driver)
+                    begin_immediate(driver)
             # Set inside: an interrupt may come at any line, and what is set must be cleared.
             try:
                 held.connection = connection

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..columns import ColumnVault
-from ..engine import require_exists
+from ..database_address import require_exists
 from .app import Database, app
 
 __all__ = ["columns", "export_columns", "import_columns"]

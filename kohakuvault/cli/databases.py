@@ -11,8 +11,8 @@ from sqlalchemy import TableClause, inspect, select, table
 
 from ..binding import Binding, bind_to
 from ..columns import ColumnVault
+from ..database_address import display_name, require_exists
 from ..diagnosis import doctor as examine
-from ..engine import display_name, require_exists
 from ..errors import SchemaMismatch
 from ..kvault import KVault
 from ..lending import translated_errors

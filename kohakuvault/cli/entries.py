@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..engine import require_exists
+from ..database_address import require_exists
 from ..errors import InvalidArgument, NotFound, UnsupportedType
 from ..kvault import KVault
 from .app import Database, TableName, app

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import migrating
-from ..engine import require_exists
+from ..database_address import require_exists
 from .app import Database, app
 
 __all__ = ["current", "downgrade", "upgrade"]

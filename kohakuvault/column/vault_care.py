@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine import display_name
+from ..database_address import display_name
 from ..maintenance import Problem, maintenance_of
 from .care_statements import CareStatements
 from .vault_base import ColumnVaultBase

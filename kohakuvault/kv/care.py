@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import time
 from typing import Any
 
-from ..engine import display_name
+from ..database_address import display_name
 from ..maintenance import Problem, maintenance_of
 from ..orm.tables import table_of
 from .check import KVCheck

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine import Connection as Connected
 
 from ..binding import Bind, bind_to
-from ..engine import as_url, is_memory
+from ..database_address import as_url, is_memory
 from ..errors import InvalidArgument, SchemaMismatch, UnsupportedType
 from ..lending import translated_errors
 from ..orm.tables import ColumnRecord, TableRecord
