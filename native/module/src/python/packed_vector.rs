@@ -251,7 +251,7 @@ pub(crate) fn vector_text(
     }
 }
 
-/// The float32 numbers of PostgreSQL's text of a vector, packed.
+/// The float32 numbers of pgvector's text of a vector, packed.
 #[pyfunction]
 pub(crate) fn vector_from_text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyBytes>> {
     let numbers = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
