@@ -52,6 +52,7 @@ def rows(engine) -> list[tuple]:
     ]
 
 
+@pytest.mark.timeout(400)  # a dozen processes
 def test_the_application_gets_there_and_back_with_its_data(run):
     run("-m", "alembic", "upgrade", "0001")
     assert "6504 entries" in run("app.py", "load")
