@@ -311,7 +311,7 @@ def run(machine: type[LikeAList], examples: int, steps: int) -> None:
 
 @pytest.mark.timeout(3600 if STRESS else 300)
 def test_on_sqlite():
-    run(OnSQLite, *((1500, 80) if STRESS else (100, 30)))
+    run(OnSQLite, *((1500, 80) if STRESS else (45, 30)))
 
 
 @pytest.mark.timeout(3600 if STRESS else 300)
@@ -320,4 +320,4 @@ def test_on_postgresql(new_url):
         def new_bind(self) -> object:
             return new_url("postgresql")
 
-    run(OnPostgreSQL, *((150, 80) if STRESS else (15, 25)))
+    run(OnPostgreSQL, *((150, 80) if STRESS else (8, 25)))

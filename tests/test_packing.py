@@ -249,7 +249,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(value=values)
 def test_any_value_comes_back(value):
     assert same(unpack(pack(value)), value)
@@ -355,7 +355,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(value=plain)
 def test_plain_messagepack_is_that_of_msgpack(value):
     assert pack_msgpack(value) == msgpack.packb(value)
@@ -398,7 +398,7 @@ cbor_values = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(value=cbor_values)
 def test_cbor_is_that_of_cbor2(value):
     packed = pack_cbor(value)
@@ -846,7 +846,7 @@ def test_every_changed_bit_and_byte_is_a_value_or_a_named_error():
                 read(packed[:place] + bytes([byte]) + packed[place + 1 :])
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(data=st.binary(max_size=60))
 def test_any_bytes_are_a_value_or_a_named_error(data):
     for tag in range(14):

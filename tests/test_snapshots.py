@@ -140,7 +140,7 @@ def test_a_snapshot_in_memory():
 
 def test_iterating_sees_the_state_of_its_beginning(engine, other):
     kv, theirs = KVault(engine), KVault(other)
-    entries = {number: number for number in range(3000)}
+    entries = {number: number for number in range(1500)}
     kv.update(entries)
     for iterate in (
         lambda: iter(kv.items()),
@@ -153,24 +153,24 @@ def test_iterating_sees_the_state_of_its_beginning(engine, other):
         seen = [next(iterator)]
         theirs.clear()
         theirs["new"] = 1
-        kv.update((number, -number) for number in range(0, 3000, 7))
+        kv.update((number, -number) for number in range(0, 1500, 7))
         seen += iterator
         assert dict(seen) == entries
-        assert len(seen) == 3000
+        assert len(seen) == 1500
         theirs.clear()
         kv.update(entries)
         assert dict(kv) == entries
 
 
 def test_what_is_iterated_over_can_be_changed_in_the_loop(kv):
-    kv.update((number, number) for number in range(2500))
+    kv.update((number, number) for number in range(1200))
     for key in kv:
         del kv[key]
         kv[f"again {key}"] = key
-    assert list(kv) == [f"again {number}" for number in range(2500)]
+    assert list(kv) == [f"again {number}" for number in range(1200)]
     for key, value in kv.items():
         kv[key] = value + 1
-    assert list(kv.values()) == list(range(1, 2501))
+    assert list(kv.values()) == list(range(1, 1201))
 
 
 def test_a_loop_over_what_grows_ends(kv):
@@ -193,7 +193,7 @@ def test_a_journal_that_lets_nobody_write_beside_readers(tmp_path):
 
 def test_an_iterator_that_is_left_keeps_nothing(engine):
     kv = KVault(engine)
-    kv.update((number, number) for number in range(3000))
+    kv.update((number, number) for number in range(1500))
     kept = [iter(kv.items()) for _ in range(3)]
     for iterator in kept:
         next(iterator)

@@ -35,12 +35,12 @@ def run(scenario: str, new_url, kind: str, argument: object) -> None:
 
 @each_kind
 def test_a_killed_writer_leaves_an_index_that_is_right(new_url, kind):
-    run("killing", new_url, kind, 200 if STRESS else 10)
+    run("killing", new_url, kind, 200 if STRESS else 5)
 
 
 @each_kind
 def test_whoever_builds_an_index_may_be_killed(new_url, kind):
-    run("rebuilding", new_url, kind, 200 if STRESS else 8)
+    run("rebuilding", new_url, kind, 200 if STRESS else 4)
 
 
 @each_kind

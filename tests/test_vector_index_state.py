@@ -39,4 +39,4 @@ class Indexed(state.OnSQLite):
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_sqlite(kind):
     machine = type("Indexed", (Indexed,), {"options": {"index": kind}})
-    state.run(machine, *((1000, 100) if STRESS else (40, 30)))
+    state.run(machine, *((1000, 100) if STRESS else (20, 30)))

@@ -348,7 +348,7 @@ def run(machine: type[LikeADictOfArrays], examples: int, steps: int) -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_on_sqlite(options):
     machine = type("OnSQLite", (OnSQLite,), {"options": options})
-    run(machine, *((1000, 100) if STRESS else (60, 30)))
+    run(machine, *((1000, 100) if STRESS else (25, 30)))
 
 
 @pytest.mark.timeout(3600 if STRESS else 300)
@@ -359,4 +359,4 @@ def test_on_postgresql(new_url, options):
         (LikeADictOfArrays,),
         {"options": options, "new_bind": lambda self: new_url("postgresql")},
     )
-    run(machine, *((200, 100) if STRESS else (8, 30)))
+    run(machine, *((200, 100) if STRESS else (5, 30)))
