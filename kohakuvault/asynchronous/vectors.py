@@ -10,7 +10,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from ..indexing.care import Progress
 from ..orm.tables import VectorTable
-from ..vector.metadata import Declaration
+from ..rows.metadata import Declaration
 from ..vectors import VectorKVault
 from .container import AsyncBind, AsyncContainer
 from .operations import operation, scan

@@ -17,8 +17,8 @@ from ..kvault import KVault
 from ..lending import translated_errors
 from ..orm.tables import table_of, text_class
 from ..packing import pack
+from ..rows.ids import ids_of
 from ..schema import open_tables
-from ..vector.ids import ids_of
 from ..vectors import VectorKVault
 from .batches import Batches
 from .dicts import dict_rows

@@ -1,47 +1,22 @@
-"""What methods of a VectorKVault are given, checked before anything is written or searched for."""
+"""What methods of a VectorKVault alone are given, checked before anything is searched for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from ..errors import InvalidArgument, UnsupportedType
+from ..rows.arguments import shown
 
-__all__ = ["as_count", "as_id", "as_ids", "as_radius", "as_values"]
-
-
-def as_id(id: Any) -> int:
-    """Return ``id`` if a row can have it; otherwise raise."""
-    if isinstance(id, bool) or not isinstance(id, (int, np.integer)) or not -(2**63) <= id < 2**63:
-        raise UnsupportedType(f"an id is an int of 64 bits, not {_shown(id)}")
-    return int(id)
-
-
-def as_ids(ids: Any) -> list[int]:
-    """Return ``ids`` as a list, if rows can have them."""
-    if isinstance(ids, np.ndarray):
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
-            raise UnsupportedType(f"ids are a sequence of ints, not an array of shape {ids.shape}, dtype {ids.dtype}")
-        ids = ids.tolist()
-    elif isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
-        raise UnsupportedType(f"ids are a sequence of ints, not {_shown(ids)}")
-    return [as_id(id) for id in ids]
-
-
-def as_count(k: Any, what: str = "k") -> int:
-    """Return ``k`` if it can be a number of rows; otherwise raise."""
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
-        raise InvalidArgument(f"{what} is a non-negative int, not {_shown(k)}")
-    return min(int(k), 2**31 - 1)
+__all__ = ["as_radius"]
 
 
 def as_radius(r: Any) -> float:
     """Return ``r`` as a float, if it can be compared with distances."""
     if isinstance(r, (bool, np.bool_)) or not isinstance(r, (int, float, np.integer, np.floating)):
-        raise UnsupportedType(f"r, a distance, is a number, not {_shown(r)}")
+        raise UnsupportedType(f"r, a distance, is a number, not {shown(r)}")
     try:
         radius = float(r)
     except OverflowError:
@@ -49,22 +24,3 @@ def as_radius(r: Any) -> float:
     if math.isnan(radius):
         raise InvalidArgument("r, a distance, is NaN; expected a number")
     return radius
-
-
-def as_values(values: Iterable[Any] | None, count: int) -> list[Any]:
-    """Return a value for each of ``count`` vectors."""
-    if values is None:
-        return [None] * count
-    if not isinstance(values, Iterable):
-        raise UnsupportedType(f"values is a sequence, with one for each vector, not {_shown(values)}")
-    given = list(values)
-    if len(given) != count:
-        raise InvalidArgument(f"{count} vectors need as many values, not {len(given)}")
-    return given
-
-
-def _shown(given: Any) -> str:
-    # Python itself refuses to print an int of thousands of digits.
-    if isinstance(given, int) and given.bit_length() > 200:
-        return f"an int of {given.bit_length()} bits"
-    return f"{given!r:.60}"

@@ -10,24 +10,26 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from ..binding import Bind, Binding
-from ..container import Container
-from ..errors import CorruptValue, InvalidArgument, NotFound
+from ..errors import InvalidArgument
 from ..indexing.fold_counter import FoldCounter
 from ..indexing.made import as_made
 from ..lending import DriverCursor, translated_errors
 from ..orm.tables import VectorTable, table_of, vector_class
 from ..orm.types import Vector
 from ..orm.vector_index import VectorIndex, indexes_of
+from ..rows.entries import Rows
+from ..rows.metadata import Declaration, declared_columns
 from ..schema import entity_of, open_tables
-from .metadata import Declaration, declared_columns
 from .options import as_options, check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
-from .statements import vector_statements
+from .statements import VectorStatements, vector_statements
 
-__all__ = ["VectorBase", "corrupt_row"]
+__all__ = ["VectorBase"]
 
 
-class VectorBase(Container):
+class VectorBase(Rows):
     """A table of vectors that is open. See :class:`~kohakuvault.VectorKVault` for the parameters."""
+
+    _sql: VectorStatements
 
     def __init__(
         self,
@@ -51,7 +53,7 @@ class VectorBase(Container):
         check_vector_type(vector_type)
         index = check_index(index)
         options = as_options(index_options)
-        columns = declared_columns(metadata)
+        columns = declared_columns(metadata, VectorTable, ("id", "vector", "value"))
         self.entity: type[VectorTable] = entity_of(
             table,
             VectorTable,
@@ -180,14 +182,6 @@ class VectorBase(Container):
         """Do what has to follow a write of so many rows, in its transaction: every write calls this, once."""
         if self._folding is not None:
             self._folding.written(cursor, rows)
-
-    def _missing(self, id: int) -> NotFound:
-        return NotFound(f"no id {id!r} in {self!r}")
-
-
-def corrupt_row(id: Any, error: CorruptValue) -> CorruptValue:
-    """Return ``error``, that of a row, with its id."""
-    return CorruptValue(f"id {id!r}: {error}. check() finds all such rows; update() or delete() it")
 
 
 def _own(entity: type[VectorTable], dimensions: int, vector_type: str) -> tuple[int, str]:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..auto_pack import AutoPack, as_bytes
 from ..errors import CorruptValue
-from ..lending import DriverCursor
 from ..orm.nearest import query_vector
-from .arguments import as_id
-from .base import VectorBase, corrupt_row
+from ..rows.arguments import as_id
+from ..rows.entries import corrupt_row
+from .base import VectorBase
 
 __all__ = ["VectorEntries"]
 
@@ -21,7 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _NOT_GIVEN: Any = ...
 
 
-class VectorEntries(AutoPack, VectorBase):
+class VectorEntries(VectorBase):
     """The part of :class:`~kohakuvault.VectorKVault` that reads and writes one row at a time."""
 
     # -- writing -------------------------------------------------------------------------------
@@ -44,12 +43,6 @@ class VectorEntries(AutoPack, VectorBase):
             id = self._add(cursor, names, *row, *extra)
             self._changed(cursor, 1)
         return id
-
-    def _add(self, cursor: DriverCursor, names: tuple[str, ...], *row: Any) -> int:
-        statement = self._sql.insert(names)
-        while (added := cursor.one(statement, *row)) is None:
-            self._sql.ids.skip(cursor)
-        return int(added[0])
 
     def __setitem__(self, vector: Any, value: Any) -> None:
         self.insert(vector, value)
@@ -78,27 +71,13 @@ class VectorEntries(AutoPack, VectorBase):
         if vector is not None:
             new["vector"] = self._vector(vector)
         if value is not _NOT_GIVEN:
-            new["value"] = value if self._takes_any else as_bytes(value)
+            new["value"] = self._value(value)
         names, extra = self._sql.metadata.one(metadata)
         new.update(zip(names, extra, strict=True))
-        if not new:
-            if not self.exists(id):
-                raise self._missing(id)
-            return
-        with self.binding.writing() as cursor:
-            if not cursor.run(self._sql.update(tuple(new)), *new.values(), id):
-                raise self._missing(id)
-            self._changed(cursor, 1)
-
-    def delete(self, id: int) -> None:
-        """Remove a row; :class:`NotFound` if there is none."""
-        with self.binding.writing() as cursor:
-            if not cursor.run(self._sql.delete, as_id(id)):
-                raise self._missing(id)
-            self._changed(cursor, 1)
+        self._update(id, new)
 
     def _row(self, vector: Any, value: Any) -> tuple[Any, Any]:
-        return self._vector(vector), value if self._takes_any else as_bytes(value)
+        return self._vector(vector), self._value(value)
 
     def _vector(self, vector: Any) -> Array:
         return query_vector(vector, self._vector_column, self.metric, what="vector")
@@ -112,40 +91,8 @@ class VectorEntries(AutoPack, VectorBase):
             raise self._missing(id)
         return self._unpack(id, *row)
 
-    def get_metadata(self, id: int) -> dict[str, Any]:
-        """Return the metadata of a row, by the names of the columns; :class:`NotFound` if there is none."""
-        id = as_id(id)
-        with self.binding.reading() as cursor:
-            row = cursor.one(self._sql.metadata_of, id)
-            if row is None:
-                raise self._missing(id)
-            return self._sql.metadata.read(row[1:], cursor.types[1:])
-
-    def exists(self, id: int) -> bool:
-        """Whether there is a row of that id."""
-        return self.binding.one(self._sql.exists, as_id(id)) is not None
-
-    def __contains__(self, id: int) -> bool:
-        return self.exists(id)
-
-    def __len__(self) -> int:
-        return int(self.binding.one(self._sql.count)[0])
-
-    def __bool__(self) -> bool:
-        return self.binding.one(self._sql.first) is not None
-
-    def count(self) -> int:
-        """Return how many rows there are."""
-        return len(self)
-
     def _unpack(self, id: Any, vector: Any, value: Any) -> tuple[Array, Any]:
         try:
             return self._sql.vector(vector), self._sql.unpack(value)
-        except CorruptValue as error:
-            raise corrupt_row(id, error) from error
-
-    def _unpack_value(self, id: Any, value: Any) -> Any:
-        try:
-            return self._sql.unpack(value)
         except CorruptValue as error:
             raise corrupt_row(id, error) from error

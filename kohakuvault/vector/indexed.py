@@ -12,7 +12,7 @@ from ..errors import InvalidArgument
 from ..indexing.care import Progress, build_index, describe_index
 from ..lending import translated_errors
 from ..orm.tables import table_of
-from .arguments import as_count
+from ..rows.arguments import as_count
 from .search import VectorSearch
 
 __all__ = ["Recall", "VectorIndexed"]

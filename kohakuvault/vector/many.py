@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .._native import pack_keys, pack_rows
+from .._native import pack_rows
 from ..auto_pack import as_bytes
 from ..errors import InvalidArgument
 from ..lending import DriverCursor
+from ..rows.arguments import as_ids, as_values
 from ..statements import Statement, filled_up
-from .arguments import as_ids, as_values
 from .entries import VectorEntries
 from .packed_vectors import PackedVectors, pack_vectors
 
@@ -18,7 +18,6 @@ __all__ = ["VectorMany"]
 
 # Bytes of a buffer: what is smaller costs more statements, what is larger leaves the processor's cache.
 _ROWS = 1 << 18
-_KEYS = 1 << 16
 
 Metadata = Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any] | None]
 
@@ -112,25 +111,6 @@ class VectorMany(VectorEntries):
             }
         return [found.get(id, default) for id in chosen]
 
-    def delete_many(self, ids: Any) -> int:
-        """Remove the rows of ``ids``, all at once; return how many of them were there."""
-        # Sorted: a page of the table is then changed once, not each time that one of its rows is next.
-        chosen = sorted(as_ids(ids))
-        if not chosen:
-            return 0
-        with self.binding.writing() as cursor:
-            if cursor.has_rows:
-                removed = sum(cursor.run(self._sql.delete_rows, some) for some in _buffers(chosen))
-            else:
-                removed = sum(cursor.run(self._sql.delete_many(len(some)), *some) for some in filled_up(chosen))
-            self._changed(cursor, removed)
-        return removed
-
-    def clear(self) -> None:
-        """Remove every row."""
-        with self.binding.writing() as cursor:
-            self._changed(cursor, cursor.run(self._sql.clear))
-
     def _vectors(self, vectors: Any) -> PackedVectors:
         return pack_vectors(vectors, self._vector_column, self.metric)
 
@@ -149,9 +129,3 @@ class VectorMany(VectorEntries):
     ) -> None:
         rows = zip(ids, vectors, values, extra, strict=True)
         cursor.many(statement, ((id, vector, value, *more) for id, vector, value, more in rows))
-
-
-def _buffers(ids: Sequence[int]) -> Iterator[bytes]:
-    rest = iter(ids)
-    while (rows := pack_keys(rest, _KEYS)) is not None:
-        yield rows

@@ -14,9 +14,6 @@ __all__ = ["VectorOrder"]
 class VectorOrder(VectorEntries):
     """The part of :class:`~kohakuvault.VectorKVault` that iterates: lazily, and over one state where there is one."""
 
-    def __iter__(self) -> Iterator[int]:
-        return self._scan(RowScan(self._sql.every_id, lambda row: row[0]))
-
     def items(self) -> Iterator[tuple[int, tuple[Array, Any]]]:
         """Iterate over ``(id, (vector, value))``.
 
@@ -28,8 +25,3 @@ class VectorOrder(VectorEntries):
         [(1, [3.0, 4.0], 'a')]
         """
         return self._scan(RowScan(self._sql.every_row, lambda row: (row[0], self._unpack(*row))))
-
-    def _scan(self, scan: RowScan) -> Iterator[Any]:
-        with self.binding.scanning(scan) as batches:
-            for entries in batches:
-                yield from entries

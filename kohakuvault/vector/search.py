@@ -9,8 +9,9 @@ from ..errors import CorruptValue, DriverError, NotFound
 from ..orm.distance import check_metric
 from ..orm.nearest import query_vector
 from ..orm.tables import table_of
-from .arguments import as_count, as_radius
-from .conditions import Condition, Where, condition_of
+from ..rows.arguments import as_count
+from ..rows.conditions import Condition, Where, condition_of
+from .arguments import as_radius
 from .entries import VectorEntries
 from .packed_vectors import PackedVectors, pack_vectors
 from .search_statements import SearchStatements, search_statements

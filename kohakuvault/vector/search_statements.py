@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
 from functools import lru_cache
-from threading import Lock
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Float, Integer, bindparam, select
@@ -14,24 +11,20 @@ from sqlalchemy.engine import Dialect
 from ..orm.distance import Distance
 from ..orm.nearest import nearest
 from ..orm.tables import table_of
+from ..rows.conditions import Condition
+from ..rows.searches import Searches
 from ..statements import Statement
-from .conditions import Condition
 
 __all__ = ["SearchStatements", "search_statements"]
 
-# Statements with conditions that are kept, for each table.
-_KEPT = 200
 
-
-class SearchStatements:
+class SearchStatements(Searches):
     """Searches by a metric, among all rows or those of a condition, whose values come behind those that are named."""
 
     def __init__(self, entity: type[Any], dialect: Dialect) -> None:
+        super().__init__(dialect)
         self._entity = entity
         self._table = table_of(entity)
-        self._dialect = dialect
-        self._made: OrderedDict[Any, Statement] = OrderedDict()
-        self._lock = Lock()
 
     def nearest(self, metric: str, condition: Condition | None, *, exact: bool = False) -> Statement:
         """Select ``id, distance, value`` of the ``k`` nearest to ``query``; ``exact`` without an index."""
@@ -42,7 +35,7 @@ class SearchStatements:
             found = select(table.c.id, hit.c.distance, table.c.value).join_from(table, hit, hit.c.id == table.c.id)
             return found.order_by(hit.c.distance.nulls_last(), table.c.id)
 
-        return self._cached("exact" if exact else "nearest", metric, condition, build, "query", "k")
+        return self._cached(("exact" if exact else "nearest", metric), condition, build, "query", "k")
 
     def within(self, metric: str, condition: Condition | None) -> Statement:
         """Select ``id, distance, value`` of at most ``k`` rows that are not farther from ``query`` than ``radius``."""
@@ -58,35 +51,11 @@ class SearchStatements:
             found = found.where(near.c.distance <= bindparam("radius", type_=Float()))
             return found.order_by(near.c.distance, table.c.id).limit(bindparam("k", type_=Integer()))
 
-        return self._cached("within", metric, condition, build, "query", "radius", "k")
+        return self._cached(("within", metric), condition, build, "query", "radius", "k")
 
     @property
     def _query(self) -> BindParameter[Any]:
         return bindparam("query", type_=self._table.c.vector.type)
-
-    def _cached(
-        self,
-        what: str,
-        metric: str,
-        condition: Condition | None,
-        build: Callable[[ColumnElement[bool] | None], Any],
-        *names: str,
-    ) -> Statement:
-        which = (what, metric, condition and condition.key)
-        is_known = condition is None or condition.key is not None
-        with self._lock:
-            statement = self._made.get(which) if is_known else None
-            if statement is not None:
-                self._made.move_to_end(which)
-                return statement
-        where, more = (None, []) if condition is None else condition.bound()
-        statement = Statement(build(where), [*names, *more], self._dialect)
-        if is_known:
-            with self._lock:
-                self._made[which] = statement
-                if len(self._made) > _KEPT:
-                    self._made.popitem(last=False)
-        return statement
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""The columns of metadata that a table of vectors has, and the values in them."""
+"""The columns of metadata that a table has beside the vault's own, and the values in them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
 from ..errors import InvalidArgument, UnsupportedType
-from ..orm.tables import MetadataColumn, VectorTable
+from ..orm.tables import MetadataColumn
 from ..schema import check_name
 from .metadata_values import Check, check_of
 
 __all__ = ["MetadataValues", "declared_columns"]
 
-# Those of VectorTable, and what SQLite and SQLAlchemy's mapped classes have under these names already.
-_OWN = ("id", "vector", "value")
-_RESERVED = (*_OWN, "rowid", "oid", "_rowid_", "metadata", "registry", *vars(VectorTable))
+# What SQLite and SQLAlchemy's mapped classes have under these names already.
+_RESERVED = ("rowid", "oid", "_rowid_", "metadata", "registry")
 
 # Bytes; PostgreSQL cuts what is longer.
 _LONGEST_NAME = 63
@@ -27,13 +26,15 @@ _LONGEST_NAME = 63
 Declaration = Mapping[str, TypeEngine[Any] | type[TypeEngine[Any]]] | Iterable[Column[Any] | MetadataColumn] | None
 
 
-def declared_columns(declaration: Any) -> tuple[MetadataColumn, ...]:
+def declared_columns(declaration: Any, mixin: type[Any], own: Iterable[str]) -> tuple[MetadataColumn, ...]:
     """Return the columns that ``metadata=`` declares.
 
     Parameters
     ----------
     declaration
         SQLAlchemy types by name, or Columns of a name, a type and maybe ``index=True``.
+    mixin, own
+        What the table's class is mapped from, and the columns that it has itself.
 
     Raises
     ------
@@ -47,10 +48,11 @@ def declared_columns(declaration: Any) -> tuple[MetadataColumn, ...]:
     if isinstance(declaration, Mapping):
         columns = [MetadataColumn(_name(name), _type(name, type_)) for name, type_ in declaration.items()]
     elif isinstance(declaration, Iterable) and not isinstance(declaration, (str, bytes)):
-        columns = [_of_column(column) for column in declaration]
+        columns = [_of_column(column, mixin) for column in declaration]
     else:
         raise _no_declaration(declaration)
-    taken = {name.lower() for name in _RESERVED}
+    reserved = {name.lower() for name in (*own, *_RESERVED, *vars(mixin))}
+    taken = set(reserved)
     for column in columns:
         name = check_name(column.name, "metadata column")
         if len(name.encode()) > _LONGEST_NAME:
@@ -58,7 +60,7 @@ def declared_columns(declaration: Any) -> tuple[MetadataColumn, ...]:
         if name.startswith("__"):
             raise InvalidArgument(f"{name!r} cannot name a metadata column: names that begin with __ are Python's")
         if name.lower() in taken:
-            why = "a vault has it already" if name.lower() in _RESERVED else "there is another of that name"
+            why = "a vault has it already" if name.lower() in reserved else "there is another of that name"
             raise InvalidArgument(f"{name!r} cannot name a metadata column: {why}; names differ by more than case")
         taken.add(name.lower())
     return tuple(columns)
@@ -79,7 +81,7 @@ def _type(name: Any, type_: Any) -> TypeEngine[Any]:
     return type_
 
 
-def _of_column(column: Any) -> MetadataColumn:
+def _of_column(column: Any, mixin: type[Any]) -> MetadataColumn:
     if isinstance(column, MetadataColumn):
         return column
     if not isinstance(column, Column):
@@ -99,7 +101,7 @@ def _of_column(column: Any) -> MetadataColumn:
     if more:
         raise InvalidArgument(
             f"metadata column {column.name!r} has {', '.join(more)}; here a column has a name, a type and index=True. "
-            "For more give table= a class of your own, mapped from kohakuvault.orm.tables.VectorTable"
+            f"For more give table= a class of your own, mapped from kohakuvault.orm.tables.{mixin.__name__}"
         )
     return MetadataColumn(str(column.name), column.type, bool(column.index))
 
@@ -114,14 +116,23 @@ def _no_declaration(given: Any) -> UnsupportedType:
 class MetadataValues:
     """What may be stored in the columns of metadata of one table: all of them but the vault's own.
 
+    Parameters
+    ----------
+    own
+        The names of these.
+    of
+        What an error calls that which a row is of.
+
     Attributes
     ----------
     columns
         Their names, in the order of the table.
     """
 
-    def __init__(self, table: Table, dialect: Dialect) -> None:
-        self.columns: tuple[str, ...] = tuple(key for key in table.c.keys() if key not in _OWN)  # noqa: SIM118 (keys)
+    def __init__(self, table: Table, dialect: Dialect, own: Iterable[str], of: str) -> None:
+        others = set(own)
+        self.columns: tuple[str, ...] = tuple(key for key in table.c.keys() if key not in others)  # noqa: SIM118 (keys)
+        self._of = of
         self._checks: dict[str, Check] = {key: check_of(table.c[key], dialect) for key in self.columns}
         self._types = [table.c[key].type.dialect_impl(dialect) for key in self.columns]
         self._dialect = dialect
@@ -133,14 +144,14 @@ class MetadataValues:
         if given is None:
             return (), []
         if not isinstance(given, Mapping):
-            raise UnsupportedType(f"the metadata of a vector is a dict of values by column, not {given!r:.60}")
+            raise UnsupportedType(f"the metadata of a {self._of} is a dict of values by column, not {given!r:.60}")
         names = self._names(given)
         return names, [self._checks[name](given[name]) for name in names]
 
     def many(
         self, given: Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any] | None] | None, count: int
     ) -> tuple[tuple[str, ...], Sequence[Sequence[Any]]]:
-        """Return the names that are given, and for each of ``count`` vectors their values.
+        """Return the names that are given, and for each of ``count`` rows their values.
 
         Parameters
         ----------
@@ -153,17 +164,17 @@ class MetadataValues:
             columns = {name: _listed(values) for name, values in given.items()}
             for name, values in columns.items():
                 if len(values) != count:
-                    raise InvalidArgument(f"{count} vectors need as many values of {name!r:.60}, not {len(values)}")
+                    raise InvalidArgument(f"{count} {self._of}s need as many values of {name!r:.60}, not {len(values)}")
             names = self._names(columns)
             checked = [list(map(self._checks[name], columns[name])) for name in names]
             return names, list(zip(*checked, strict=True)) if names else [()] * count
         rows = _listed(given)
         if len(rows) != count:
-            raise InvalidArgument(f"{count} vectors need as many dicts of metadata, not {len(rows)}")
+            raise InvalidArgument(f"{count} {self._of}s need as many dicts of metadata, not {len(rows)}")
         found: dict[str, None] = {}
         for row in rows:
             if row is not None and not isinstance(row, Mapping):
-                raise UnsupportedType(f"the metadata of a vector is a dict of values by column, not {row!r:.60}")
+                raise UnsupportedType(f"the metadata of a {self._of} is a dict of values by column, not {row!r:.60}")
             found.update(dict.fromkeys(row or ()))
         names = self._names(found)
         return names, [[self._checks[name]((row or {}).get(name)) for name in names] for row in rows]
@@ -200,7 +211,5 @@ def _listed(values: Any) -> list[Any]:
     if isinstance(values, np.ndarray):
         return values.tolist() if values.ndim == 1 else list(values)
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise UnsupportedType(
-            f"metadata of many vectors are sequences by column or a list of dicts, not {values!r:.60}"
-        )
+        raise UnsupportedType(f"metadata of many rows are sequences by column or a list of dicts, not {values!r:.60}")
     return list(values)
