@@ -1,4 +1,4 @@
-"""KohakuVault: dicts, typed lists and vector search as ordinary SQLAlchemy tables on your own engine."""
+"""KohakuVault: dicts, typed lists, vector and full-text search as ordinary SQLAlchemy tables on your own engine."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from .errors import (
 from .kvault import KVault
 from .maintenance import Problem
 from .packing import Cbor, Json, MsgPack, Pickle
+from .texts import TextVault
 from .vectors import VectorKVault
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ __all__ = [
     "ReaderFailed",
     "SchemaMismatch",
     "StreamLost",
+    "TextVault",
     "UnknownOption",
     "UnsupportedType",
     "VectorKVault",

@@ -20,6 +20,7 @@ class PostgreSQLMaintenance(Maintenance):
     CLASSES = {
         "key": ("bytea",),
         "value": ("bytea",),
+        "text": ("text", "character varying"),
         "vector": ("vector", "halfvec", "bit"),
         "expires_at": ("null", "double precision"),
     }

@@ -21,6 +21,7 @@ class SQLiteMaintenance(Maintenance):
     CLASSES = {
         "key": ("integer", "text", "blob"),
         "value": ("blob",),
+        "text": ("text",),
         "vector": ("blob",),
         "expires_at": ("null", "real", "integer"),
     }

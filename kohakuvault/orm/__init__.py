@@ -8,6 +8,7 @@ from .nearest import nearest
 from .postgresql_objects import required_objects
 from .reflection import reflected_type
 from .row_containers import RowDictTriggers, VaultList, vault_dict, vault_list
+from .snippet import highlight, snippet
 from .tables import KVTable, TextTable, VectorTable
 from .text_index import TextIndex
 from .tracked import TrackedDict, TrackedList, TrackedSet
@@ -32,11 +33,13 @@ __all__ = [
     "VectorIndex",
     "VectorTable",
     "annotated_types",
+    "highlight",
     "match",
     "nearest",
     "rank",
     "reflected_type",
     "required_objects",
+    "snippet",
     "text_search",
     "type_annotation_map",
     "vault_dict",

@@ -33,7 +33,7 @@ from .trigrams import is_of_trigrams, trigram_match, trigram_rank
 from .tsvector import or_lacking, ts_query, ts_rank, ts_vector
 from .types.search_query import SearchQuery, check_query
 
-__all__ = ["match", "rank", "text_search"]
+__all__ = ["Forms", "match", "rank", "search_operand", "text_search"]
 
 
 def match(target: Any, query: str | BindParameter[str], *, escape: bool = True) -> ColumnElement[bool]:
@@ -65,7 +65,7 @@ def match(target: Any, query: str | BindParameter[str], *, escape: bool = True) 
         session.scalars(select(Doc).where(Doc.lang == "en", match(Doc.body, "rust")))
     """
     searched = text_target(target)
-    words = _operand(searched, query, escape)
+    words = search_operand(searched, query, escape)
     on_sqlite = searched.key.in_(_hits(searched, words, "rowid"))
     return _Match(on_sqlite, or_lacking(lambda: _ts_match(searched, words, escape)))
 
@@ -88,7 +88,7 @@ def rank(target: Any, query: str | BindParameter[str], *, escape: bool = True) -
         select(Doc).where(match(Doc, "rust")).order_by(rank(Doc, "rust").desc())
     """
     searched = text_target(target)
-    words = _operand(searched, query, escape)
+    words = search_operand(searched, query, escape)
     # LIMIT makes SQLite search once and keep what it found, rather than search for each row.
     hits = _hits(searched, words, "rowid", "rank").limit(literal_column("-1")).subquery()
     score = select(-hits.c.rank).where(hits.c.rowid == searched.key).correlate_except(hits).scalar_subquery()
@@ -128,7 +128,7 @@ def text_search(
         session.execute(select(Doc, hit.c.score).join(hit, hit.c.id == Doc.id).order_by(hit.c.score.desc()))
     """
     searched = text_target(target)
-    words = _operand(searched, query, escape)
+    words = search_operand(searched, query, escape)
     if k is not None and not isinstance(k, BindParameter):
         if type(k) is not int or k < 0:
             raise InvalidArgument(f"k must be a non-negative int or None, not {k!r}")
@@ -147,7 +147,7 @@ def text_search(
     return found.table_valued(column("id", searched.key.type), column("score", Float()))
 
 
-def _operand(searched: TextTarget, query: Any, escape: bool) -> ColumnElement[Any]:
+def search_operand(searched: TextTarget, query: Any, escape: bool) -> ColumnElement[Any]:
     """Return a query as a parameter that each database gets as it takes it."""
     index = searched.index
     form = "trigrams" if is_of_trigrams(index) else "text" if "postgresql_config" in index.options else "words"
@@ -195,50 +195,50 @@ def _ts_search(searched: TextTarget, query: ColumnElement[Any], k: Any, where: A
     return hits.scalar_subquery()
 
 
-class _Forms(Function[Any]):
+class Forms(Function[Any]):
     """What SQLite and PostgreSQL run, as arguments: so caching, adaption and parameters are SQLAlchemy's own."""
 
     inherit_cache = True
 
-    def self_group(self, against: Any = None) -> Any:
+    def self_group(self, against: Any = None) -> Any:  # noqa: D102 (SQLAlchemy's)
         # As a condition it is one already: SQLite cannot search by "(…) = 1".
         return self
 
 
-class _Match(_Forms):
+class _Match(Forms):
     inherit_cache = True
 
     def __init__(self, *forms: ColumnElement[Any]) -> None:
         super().__init__("kv_match", *forms, type_=Boolean())
 
 
-class _Rank(_Forms):
+class _Rank(Forms):
     inherit_cache = True
 
     def __init__(self, *forms: ColumnElement[Any]) -> None:
         super().__init__("kv_rank", *forms, type_=Float())
 
 
-class _TextSearch(_Forms):
+class _TextSearch(Forms):
     inherit_cache = True
 
     def __init__(self, *forms: ColumnElement[Any]) -> None:
         super().__init__("kv_text_search", *forms)
 
 
-@compiles(_Forms)
-def _compile_on_sqlite(element: _Forms, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(Forms)
+def _compile_on_sqlite(element: Forms, compiler: SQLCompiler, **kw: Any) -> str:
     if compiler.dialect.name not in ("sqlite", "default"):
         raise InvalidArgument(f"texts are searched on SQLite and PostgreSQL, not on {compiler.dialect.name}")
     return _compiled(element, compiler, 0, kw)
 
 
-@compiles(_Forms, "postgresql")
-def _compile_on_postgresql(element: _Forms, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(Forms, "postgresql")
+def _compile_on_postgresql(element: Forms, compiler: SQLCompiler, **kw: Any) -> str:
     return _compiled(element, compiler, 1, kw)
 
 
-def _compiled(element: _Forms, compiler: SQLCompiler, number: int, kw: dict[str, Any]) -> str:
+def _compiled(element: Forms, compiler: SQLCompiler, number: int, kw: dict[str, Any]) -> str:
     # A FROM element's flags are not those of the expression inside it.
     kw = {name: value for name, value in kw.items() if name not in ("asfrom", "lateral", "from_linter")}
     text = compiler.process(list(element.clauses)[number], **kw)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -146,7 +148,8 @@ class TextTable:
     """Mixin: texts with a value each. ``class Notes(TextTable, Base): __text_columns__ = ("title", "body")``.
 
     ``__text_columns__`` are the columns of text, which a :class:`~kohakuvault.orm.TextIndex` named
-    ``<table>_index`` is of, with ``__tokenize__`` and ``__weights__``. Any other columns are metadata.
+    ``<table>_index`` is of, with ``__tokenize__``, ``__weights__`` and its other options in ``__index_options__``. Any
+    other columns are metadata.
     ``__pickle__ = True`` stores objects of any class as pickles, and reads them; see :class:`Packed`.
     """
 
@@ -154,6 +157,7 @@ class TextTable:
     __text_columns__: tuple[str, ...] = ("content",)
     __tokenize__ = "unicode61"
     __weights__: tuple[float, ...] | None = None
+    __index_options__: Mapping[str, Any] = MappingProxyType({})
     __pickle__ = False
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True, sort_order=-2)
@@ -173,7 +177,11 @@ class TextTable:
         def index_texts(column: Column[Any], table: Any) -> None:
             if isinstance(table, Table):
                 index = TextIndex(
-                    f"{table.name}_index", *cls.__text_columns__, tokenize=cls.__tokenize__, weights=cls.__weights__
+                    f"{table.name}_index",
+                    *cls.__text_columns__,
+                    tokenize=cls.__tokenize__,
+                    weights=cls.__weights__,
+                    **cls.__index_options__,
                 )
                 index._set_parent_with_dispatch(table)
 
@@ -186,7 +194,7 @@ class TextTable:
 
 @dataclass(frozen=True)
 class MetadataColumn:
-    """A nullable column that a table of vectors has beside those of :class:`VectorTable`."""
+    """A nullable column that a table has beside those of :class:`VectorTable` or :class:`TextTable`."""
 
     name: str
     type: TypeEngine[Any] = field(compare=False)
@@ -316,11 +324,14 @@ def _vector_class(
     if index is not None:
         kind, metric, options = index
         said["__table_args__"] = (VectorIndex(f"{name}_index", "vector", metric=metric, kind=kind, **dict(options)),)
-    extra = {
+    return _mapped(name, VectorTable, {**said, **_metadata_columns(metadata)})
+
+
+def _metadata_columns(metadata: tuple[MetadataColumn, ...]) -> dict[str, Any]:
+    return {
         column.name: mapped_column(column.name, column.type, nullable=True, index=column.index, sort_order=1)
         for column in metadata
     }
-    return _mapped(name, VectorTable, {**said, **extra})
 
 
 def kind_of(table: Table) -> str | None:
@@ -337,22 +348,41 @@ def text_class(
     tokenize: str = "unicode61",
     weights: tuple[float, ...] | None = None,
     pickle: bool = False,
+    metadata: tuple[MetadataColumn, ...] = (),
+    options: Options = (),
 ) -> type[TextTable]:
-    """Return the mapped class of the texts stored in table ``name``; the same class for the same arguments."""
-    return _text_class(name, tuple(columns), tokenize, None if weights is None else tuple(weights), pickle)
+    """Return the mapped class of the texts stored in table ``name``; the same class for the same arguments.
+
+    ``options`` are those of its :class:`~kohakuvault.orm.TextIndex`.
+    """
+    return _text_class(
+        name, tuple(columns), tokenize, None if weights is None else tuple(weights), pickle, metadata, options
+    )
 
 
 @cache
 def _text_class(
-    name: str, columns: tuple[str, ...], tokenize: str, weights: tuple[float, ...] | None, pickle: bool
+    name: str,
+    columns: tuple[str, ...],
+    tokenize: str,
+    weights: tuple[float, ...] | None,
+    pickle: bool,
+    metadata: tuple[MetadataColumn, ...],
+    options: Options,
 ) -> type[TextTable]:
     taken = [column for column in columns if column in ("id", "value") or hasattr(TextTable, column)]
     if taken or not columns:
         raise InvalidArgument(
             f"columns of text cannot be {columns!r}: there is one at least, and id and value are taken"
         )
-    said = {"__text_columns__": columns, "__tokenize__": tokenize, "__weights__": weights, "__pickle__": pickle}
-    return _mapped(name, TextTable, said)
+    said = {
+        "__text_columns__": columns,
+        "__tokenize__": tokenize,
+        "__weights__": weights,
+        "__index_options__": dict(options),
+        "__pickle__": pickle,
+    }
+    return _mapped(name, TextTable, {**said, **_metadata_columns(metadata)})
 
 
 def table_of(entity: type[Any]) -> Table:

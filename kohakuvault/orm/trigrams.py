@@ -17,7 +17,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 
 from .text_index import TextIndex
 
-__all__ = ["is_of_trigrams", "trigram_match", "trigram_rank", "trigram_vector"]
+__all__ = ["folds", "is_of_trigrams", "trigram_match", "trigram_rank", "trigram_vector", "trigram_words"]
 
 _TOKENIZE = re.compile(r"\s*trigram(?:\s+case_sensitive\s+'?([01])'?)?\s*", re.IGNORECASE)
 
@@ -31,6 +31,12 @@ _ALL: ColumnElement[Any] = literal_column("'g'")
 def is_of_trigrams(index: TextIndex) -> bool:
     """Whether an index on PostgreSQL is one of trigrams."""
     return "postgresql_config" not in index.options and _TOKENIZE.fullmatch(index.tokenize) is not None
+
+
+def folds(index: TextIndex) -> bool:
+    """Whether an index of trigrams takes upper and lower case for the same."""
+    found = _TOKENIZE.fullmatch(index.tokenize)
+    return found is None or found[1] != "1"
 
 
 def trigram_vector(index: TextIndex, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
@@ -57,7 +63,7 @@ def trigram_match(
     trigrams = cast(_folded(index, _Part("kv_part", query, literal_column("1"), type_=Text())), TSQUERY())
     found = trigram_vector(index, columns).op("@@", is_comparison=True)(trigrams)
     # The index finds the rows that have the trigrams, in whatever order.
-    words = _words(query)
+    words = trigram_words(query)
     word = words.c.word
     there = or_(*(func.strpos(_text(index, column), _folded(index, word)) > literal_column("0") for column in columns))
     lacking = exists(literal_column("1")).select_from(words).where(~there).correlate_except(words)
@@ -69,7 +75,7 @@ def trigram_rank(
 ) -> ColumnElement[float]:
     """Return how often the words of a query are in the columns: of each word, more counts ever less."""
     weights = index.weights if weighs and index.weights is not None else (1.0,) * len(columns)
-    words = _words(query)
+    words = trigram_words(query)
     folded = _folded(index, words.c.word)
     often: ColumnElement[Any] = literal_column("0.0", Float())
     for column, weight in zip(columns, weights, strict=True):
@@ -82,7 +88,8 @@ def trigram_rank(
     return cast(func.coalesce(total, literal_column("0.0")), Float())
 
 
-def _words(query: ColumnElement[Any]) -> TableValuedAlias:
+def trigram_words(query: ColumnElement[Any]) -> TableValuedAlias:
+    """Return the words of a query of trigrams, as rows."""
     words = func.unnest(_Part("kv_part", query, literal_column("2:")))
     return words.table_valued(sql_column("word", Text())).render_derived(name="kv_words")
 
@@ -93,8 +100,7 @@ def _text(index: TextIndex, column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _folded(index: TextIndex, text: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return a text in which characters are compared: in lower case, unless the tokenizer tells cases apart."""
-    found = _TOKENIZE.fullmatch(index.tokenize)
-    return text if found is not None and found[1] == "1" else func.lower(text, type_=Text())
+    return func.lower(text, type_=Text()) if folds(index) else text
 
 
 class _Part(Function[Any]):

@@ -16,7 +16,7 @@ from sqlalchemy.sql.functions import Function
 from ..errors import InvalidArgument
 from .text_index import TextIndex
 
-__all__ = ["PORTER", "or_lacking", "ts_config", "ts_query", "ts_rank", "ts_vector"]
+__all__ = ["PORTER", "SEPARATED", "or_lacking", "ts_config", "ts_query", "ts_rank", "ts_vector"]
 
 # Made with the first index that stems: PostgreSQL's own for English leaves out common words, which FTS5 finds.
 PORTER = "kv_porter"
@@ -28,7 +28,8 @@ _TOKENIZE = re.compile(
 # Those that FTS5 leaves out. The names of regular expressions of PostgreSQL, for its string literals.
 _DIACRITICS: ColumnElement[Any] = literal_column(r"'[\u0300-\u0331]+'")
 # What PostgreSQL's parser makes addresses, numbers with signs, tags and compounds of is separates words, as for FTS5.
-_SEPARATORS: ColumnElement[Any] = literal_column(r"'[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f\u2010-\u205e]+'")
+SEPARATED = r"\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f\u2010-\u205e"
+_SEPARATORS: ColumnElement[Any] = literal_column(f"'[{SEPARATED}]+'")
 _NOTHING: ColumnElement[Any] = literal_column("''")
 _SPACE: ColumnElement[Any] = literal_column("' '")
 _ALL: ColumnElement[Any] = literal_column("'g'")

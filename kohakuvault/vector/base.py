@@ -19,11 +19,14 @@ from ..orm.types import Vector
 from ..orm.vector_index import VectorIndex, indexes_of
 from ..rows.entries import Rows
 from ..rows.metadata import Declaration, declared_columns
+from ..rows.options import refuse_unknown
 from ..schema import entity_of, open_tables
-from .options import as_options, check_dimensions, check_index, check_vector_type, chosen_metric, refuse_unknown
+from .options import as_options, check_dimensions, check_index, check_vector_type, chosen_metric
 from .statements import VectorStatements, vector_statements
 
 __all__ = ["VectorBase"]
+
+_OPTIONS = "dimensions, metric, vector_type, index, index_options, metadata, read_only, create and pickle"
 
 
 class VectorBase(Rows):
@@ -47,7 +50,7 @@ class VectorBase(Rows):
         pickle: bool = False,
         **unknown: Any,
     ) -> None:
-        refuse_unknown(unknown)
+        refuse_unknown("VectorKVault", unknown, _OPTIONS)
         self._given = (table, dimensions, metric, vector_type)
         check_dimensions(dimensions)
         check_vector_type(vector_type)

@@ -1,11 +1,11 @@
-"""What a VectorKVault is opened with, checked, and what became of the options of KohakuVault 0.x and 1.x."""
+"""What a VectorKVault is opened with, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InvalidArgument, UnknownOption
+from ..errors import InvalidArgument
 from ..orm.distance import check_metric
 from ..orm.types.vector_elements import element_of
 
@@ -16,7 +16,6 @@ __all__ = [
     "check_index",
     "check_vector_type",
     "chosen_metric",
-    "refuse_unknown",
 ]
 
 # Kinds of index; None is for none.
@@ -24,26 +23,6 @@ INDEXES = (None, "auto", "exact", "rabitq", "ivf", "vss", "vec", "hnsw", "ivffla
 
 # What pgvector stores.
 _MOST_DIMENSIONS = 16_000
-
-_PRAGMA = "give VectorKVault an engine: create_engine(path, pragmas={{{}}})"
-
-# Options of KohakuVault 0.8 and 1.1, of any of its containers, and what does their work here.
-_INSTEAD = {
-    "retries": _PRAGMA.format('"busy_timeout": milliseconds'),
-    "backoff_base": _PRAGMA.format('"busy_timeout": milliseconds'),
-    "enable_wal": "WAL is the default; " + _PRAGMA.format('"journal_mode": "DELETE"'),
-    "page_size": _PRAGMA.format('"page_size": bytes'),
-    "mmap_size": _PRAGMA.format('"mmap_size": bytes'),
-    "cache_kb": _PRAGMA.format('"cache_size": -kibibytes'),
-}
-
-
-def refuse_unknown(options: Mapping[str, Any]) -> None:
-    """Raise :class:`UnknownOption` for the first of ``options``, naming what there is instead."""
-    for name in options:
-        advice = _INSTEAD.get(name)
-        known = "dimensions, metric, vector_type, index, index_options, metadata, read_only, create and pickle"
-        raise UnknownOption(f"VectorKVault has no option {name!r}" + (f": {advice}" if advice else f"; it has {known}"))
 
 
 def check_dimensions(dimensions: Any) -> int:

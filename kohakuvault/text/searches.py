@@ -1,0 +1,81 @@
+"""The SQL of searches in a table of texts."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Integer, Text, bindparam, func, select
+from sqlalchemy.engine import Dialect
+
+from ..orm.match import match, text_search
+from ..orm.snippet import snippet
+from ..orm.tables import TextTable, table_of
+from ..rows.conditions import Condition
+from ..rows.searches import Searches
+from ..statements import Statement
+
+__all__ = ["TextSearches", "text_searches"]
+
+
+class TextSearches(Searches):
+    """Searches in one column or all (None), among all rows or those of a condition."""
+
+    def __init__(self, entity: type[TextTable], dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self._entity = entity
+        self._table = table_of(entity)
+
+    def _target(self, column: str | None) -> Any:
+        return self._entity if column is None else getattr(self._entity, column)
+
+    def best(self, column: str | None, escape: bool, condition: Condition | None, *texts: str) -> Statement:
+        """Select ``id, score, …, value`` of the ``k`` rows that match ``query`` best, with those columns of text."""
+
+        def build(where: ColumnElement[bool] | None) -> Any:
+            query, k = bindparam("query", type_=Text()), bindparam("k", type_=Integer())
+            hit = text_search(self._target(column), query, k, where=where, escape=escape)
+            return self._joined(hit, [self._table.c[text] for text in texts])
+
+        return self._cached(("best", column, escape, texts), condition, build, "query", "k")
+
+    def snippets(self, column: str | None, of: str | None, escape: bool, condition: Condition | None) -> Statement:
+        """Select ``id, score, snippet, value`` of these, with a piece of the column ``of``, or the best."""
+
+        def build(where: ColumnElement[bool] | None) -> Any:
+            query, k = bindparam("query", type_=Text()), bindparam("k", type_=Integer())
+            hit = text_search(self._target(column), query, k, where=where, escape=escape)
+            piece = snippet(
+                self._target(column),
+                query,
+                tokens=bindparam("tokens", type_=Integer()),
+                start=bindparam("start", type_=Text()),
+                end=bindparam("end", type_=Text()),
+                column=None if of is None else getattr(self._entity, of),
+                escape=escape,
+            )
+            return self._joined(hit, [piece])
+
+        return self._cached(("snippets", column, of, escape), condition, build, "query", "k", "tokens", "start", "end")
+
+    def _joined(self, hit: Any, between: list[ColumnElement[Any]]) -> Any:
+        table = self._table
+        found = select(table.c.id, hit.c.score, *between, table.c.value)
+        return found.join_from(table, hit, hit.c.id == table.c.id).order_by(hit.c.score.desc(), table.c.id)
+
+    def count(self, column: str | None, escape: bool, condition: Condition | None) -> Statement:
+        """Count the rows that match ``query``."""
+
+        def build(where: ColumnElement[bool] | None) -> Any:
+            query = bindparam("query", type_=Text())
+            found = select(func.count(type_=BigInteger())).select_from(self._table)
+            found = found.where(match(self._target(column), query, escape=escape))
+            return found if where is None else found.where(where)
+
+        return self._cached(("count", column, escape), condition, build, "query")
+
+
+@lru_cache(maxsize=256)
+def text_searches(entity: type[TextTable], dialect: Dialect) -> TextSearches:
+    """Return the searches in the table of ``entity`` for ``dialect``."""
+    return TextSearches(entity, dialect)
