@@ -12,8 +12,8 @@ __all__ = ["Texts", "as_text", "as_texts", "rare_words"]
 
 Texts = str | Mapping[str, str]
 
-# Words of a text that every tokenizer has tokens in, or trigrams.
-_WORDS = re.compile(r"[A-Za-z0-9]{3,64}")
+# Words of a text that are tokens for every tokenizer, or have trigrams; nothing beside them can be part of them.
+_WORDS = re.compile(r"(?<![\w\x80-\U0010ffff])[A-Za-z0-9]{3,64}(?![\w\x80-\U0010ffff])")
 _LOOKED_UP = 4
 
 

@@ -10,7 +10,9 @@ from ..orm.tables import table_of
 from ..orm.types.search_query import check_query
 from ..rows.arguments import as_count
 from ..rows.conditions import Condition, Where, condition_of
+from ..statements import Statement
 from .many import TextMany
+from .query_errors import explained_errors
 from .searches import TextSearches, text_searches
 
 __all__ = ["TextSearch"]
@@ -20,7 +22,7 @@ class TextSearch(TextMany):
     """The part of :class:`~kohakuvault.TextVault` that searches."""
 
     def search(
-        self, query: str, k: int = 10, column: str | None = None, where: Where = None, escape: bool = True
+        self, query: str, k: int = 10, column: str | None = None, escape: bool = True, *, where: Where = None
     ) -> list[tuple[int, float, Any]]:
         """Return the ``k`` rows that match ``query`` best as ``(id, score, value)``, the best first.
 
@@ -52,7 +54,7 @@ class TextSearch(TextMany):
         """
         column, condition = self._checked(query, column, where, escape)
         statement = self._searches.best(column, escape, condition)
-        rows = self.binding.all(statement, query, as_count(k), *_values(condition))
+        rows = self._run(statement, query, escape, as_count(k), *_values(condition))
         unpack = self._sql.unpack
         try:
             return [(id, score, unpack(value)) for id, score, value in rows]
@@ -61,12 +63,12 @@ class TextSearch(TextMany):
             return [(id, score, self._unpack_value(id, value)) for id, score, value in rows]
 
     def search_with_text(
-        self, query: str, k: int = 10, column: str | None = None, where: Where = None, escape: bool = True
+        self, query: str, k: int = 10, column: str | None = None, escape: bool = True, *, where: Where = None
     ) -> list[tuple[int, float, str | dict[str, str], Any]]:
         """Return what :meth:`search` does as ``(id, score, text, value)``, of several columns ``{column: text}``."""
         column, condition = self._checked(query, column, where, escape)
         statement = self._searches.best(column, escape, condition, *self._columns)
-        rows = self.binding.all(statement, query, as_count(k), *_values(condition))
+        rows = self._run(statement, query, escape, as_count(k), *_values(condition))
         return [(id, score, self._as_given(texts), self._unpack_value(id, value)) for id, score, *texts, value in rows]
 
     def search_with_snippets(
@@ -108,9 +110,10 @@ class TextSearch(TextMany):
         for mark in (highlight_start, highlight_end):
             check_query(mark, escape=False)
         statement = self._searches.snippets(column, of, escape, condition)
-        rows = self.binding.all(
+        rows = self._run(
             statement,
             query,
+            escape,
             as_count(k),
             snippet_tokens,
             highlight_start,
@@ -119,10 +122,18 @@ class TextSearch(TextMany):
         )
         return [(id, score, piece, self._unpack_value(id, value)) for id, score, piece, value in rows]
 
-    def count_matches(self, query: str, column: str | None = None, where: Where = None, escape: bool = True) -> int:
+    def count_matches(self, query: str, column: str | None = None, escape: bool = True, *, where: Where = None) -> int:
         """Return how many rows :meth:`search` would find with a ``k`` that is large enough."""
         column, condition = self._checked(query, column, where, escape)
-        return int(self.binding.one(self._searches.count(column, escape, condition), query, *_values(condition))[0])
+        ((count,),) = self._run(self._searches.count(column, escape, condition), query, escape, *_values(condition))
+        return int(count)
+
+    def _run(self, statement: Statement, query: str, escape: bool, *values: Any) -> list[Any]:
+        binding = self.binding
+        if escape:
+            return binding.all(statement, query, *values)
+        with explained_errors(query, self._columns, binding.dialect.name):
+            return binding.all(statement, query, *values)
 
     @property
     def _searches(self) -> TextSearches:
