@@ -6,12 +6,12 @@ Its parts are in :mod:`kohakuvault.text`.
 from __future__ import annotations
 
 from .text.care import TextCare
-from .text.search import TextSearch
+from .text.hybrid import TextHybrid
 
 __all__ = ["TextVault"]
 
 
-class TextVault(TextSearch, TextCare):
+class TextVault(TextHybrid, TextCare):
     """Texts, each with an id and a value, found by their words, the best first.
 
     Parameters
@@ -57,6 +57,7 @@ class TextVault(TextSearch, TextCare):
     Writing one row: ``insert``, ``upsert``, ``update``, ``delete``.
     Many, all or none: ``insert_many``, ``delete_many``, ``clear``.
     Searching: ``search``, ``search_with_text``, ``search_with_snippets``, ``count_matches``.
+    Together with a VectorKVault: ``hybrid_search``.
     By exactly the text: ``vault[text]``, ``vault[text] = value``, ``del vault[text]``, ``get``, ``text in vault``.
     By id: ``get_by_id``, ``get_many``, ``get_metadata``, ``exists``, ``id in vault``.
     In the order of ids: iteration, which gives ids, ``keys`` and ``items``. ``len``, ``count``, ``info``.

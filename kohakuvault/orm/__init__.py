@@ -3,6 +3,7 @@
 from . import tracked_attributes  # noqa: F401 (it listens)
 from .annotations import annotated_types, type_annotation_map
 from .distance import Distance
+from .hybrid import hybrid_search
 from .match import match, rank, text_search
 from .nearest import nearest
 from .postgresql_objects import required_objects
@@ -34,6 +35,7 @@ __all__ = [
     "VectorTable",
     "annotated_types",
     "highlight",
+    "hybrid_search",
     "match",
     "nearest",
     "rank",

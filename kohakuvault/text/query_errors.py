@@ -42,5 +42,5 @@ def explained_errors(query: str, columns: Sequence[str], database: str) -> Itera
         except QuerySyntaxError as wrong:
             where = str(wrong)
         raise InvalidArgument(
-            f"{query!r:.200} is no query of {language}: {where}. With escape=True it is text, and finds all of its words"
+            f"{query!r:.200} is no query of {language}: {where}. With escape=True all of its words are searched for"
         ) from error

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Integer, Text, bindparam, func, select
 from sqlalchemy.engine import Dialect
 
+from ..orm.hybrid import hybrid_search
 from ..orm.match import match, text_search
 from ..orm.snippet import snippet
-from ..orm.tables import TextTable, table_of
+from ..orm.tables import TextTable, VectorTable, table_of
 from ..rows.conditions import Condition
 from ..rows.searches import Searches
 from ..statements import Statement
@@ -57,6 +58,41 @@ class TextSearches(Searches):
             return self._joined(hit, [piece])
 
         return self._cached(("snippets", column, of, escape), condition, build, "query", "k", "tokens", "start", "end")
+
+    def hybrid(
+        self,
+        column: str | None,
+        escape: bool,
+        condition: Condition | None,
+        vectors: type[VectorTable],
+        metric: str,
+        fusion: tuple[float, float, float],
+        candidates: int,
+        *,
+        exact: bool,
+    ) -> Statement:
+        """Select ``id, score, value`` of the ``k`` rows best by ``query`` and ``query_vector`` together."""
+
+        def build(where: ColumnElement[bool] | None) -> Any:
+            vector: Any = vectors.vector
+            hit = hybrid_search(
+                self._target(column),
+                bindparam("query", type_=Text()),
+                vector,
+                bindparam("query_vector", type_=table_of(vectors).c.vector.type),
+                bindparam("k", type_=Integer()),
+                where=where,
+                weights=fusion[:2],
+                rank_constant=fusion[2],
+                candidates=candidates,
+                metric=metric,
+                escape=escape,
+                exact=exact,
+            )
+            return self._joined(hit, [])
+
+        which = ("hybrid", column, escape, vectors, metric, fusion, candidates, exact)
+        return self._cached(which, condition, build, "query", "query_vector", "k")
 
     def _joined(self, hit: Any, between: list[ColumnElement[Any]]) -> Any:
         table = self._table
