@@ -23,6 +23,7 @@ NAMES = {
     "packing": (UPSTREAM,),
     "kv": (UPSTREAM, "diskcache", "sqlitedict"),
     "column": (UPSTREAM, "zarr", "h5py"),
+    "text": (UPSTREAM,),
 }
 
 

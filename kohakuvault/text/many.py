@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
+from .._native import pack_rows
 from ..errors import UnsupportedType
 from ..lending import DriverCursor
 from ..row_scan import RowScan
@@ -13,12 +14,14 @@ from ..rows.arguments import as_count, as_ids
 from ..statements import filled_up
 from .arguments import Texts
 from .entries import TextEntries
-from .statements import SIZES
+from .statements import sizes
 
 __all__ = ["TextMany"]
 
 # Rows that are in memory at once.
-_BATCH = 4 * SIZES[0]
+_BATCH = 1024
+# Bytes of a buffer of rows.
+_ROWS = 1 << 18
 
 Item = tuple[Texts, Any] | tuple[Texts, Any, Mapping[str, Any] | None]
 
@@ -55,33 +58,61 @@ class TextMany(TextEntries):
         return ids
 
     def _insert(self, cursor: DriverCursor, batch: Sequence[Any]) -> list[int]:
-        metadata = [None] * len(batch)
-        rows: list[tuple[Any, ...]] = []
-        takes_nul = self._takes_nul
-        for number, item in enumerate(batch):
+        names, columns = self._columns_of(batch)
+        reserved = self._sql.ids.reserve(cursor, len(batch))
+        if reserved is None:
+            return [self._add(cursor, names, *row) for row in zip(*columns, strict=True)]
+        if len(columns) == 2 and self._sql.takes_rows and cursor.has_rows and isinstance(reserved, range):
+            self._insert_packed(cursor, reserved[0], *columns)
+            return list(reserved)
+        values = list(chain.from_iterable(zip(reserved, *columns, strict=True)))
+        width = len(columns) + 1
+        start = 0
+        for size in sizes(width):
+            while len(values) - start >= size * width:
+                cursor.run(self._sql.insert_rows(size, names), *values[start : start + size * width])
+                start += size * width
+        return list(reserved)
+
+    def _insert_packed(self, cursor: DriverCursor, first: int, texts: Sequence[str], values: Sequence[Any]) -> None:
+        """Insert rows under ids from ``first`` on, in a buffer that is read inside of SQLite."""
+        sql = self._sql
+        pairs = zip(texts, values, strict=True)
+        end = first + len(texts)
+        while first < end:
+            packed, large = pack_rows(pairs, _ROWS, sql.pickle, sql.encoding)
+            if packed is not None:
+                first += cursor.run(sql.insert_packed, first, packed)
+            if large is not None:
+                cursor.run(sql.insert_as(), first, *large)
+                first += 1
+
+    def _columns_of(self, batch: Sequence[Any]) -> tuple[tuple[str, ...], list[Sequence[Any]]]:
+        """Return the names of the metadata in ``batch``, and the columns to write: texts, values and metadata."""
+        if self._takes_any and len(self._columns) == 1 and {*map(type, batch)} == {tuple} and {*map(len, batch)} == {2}:
+            texts, values = zip(*batch, strict=True)
+            if {*map(type, texts)} == {str} and self._takes("".join(texts)):
+                return (), [texts, values]
+        for item in batch:
             if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
                 raise UnsupportedType(f"an item is a pair of texts and value, not {item!r:.60}")
-            texts = item[0]
-            if type(texts) is str and len(self._columns) == 1 and texts.isascii() and (takes_nul or "\0" not in texts):
-                rows.append((texts, self._value(item[1])))
-            else:
-                rows.append((*self._texts(texts).values(), self._value(item[1])))
-            if len(item) == 3:
-                metadata[number] = item[2]
-        names, extra = self._sql.metadata.many(metadata, len(batch)) if any(metadata) else ((), None)
-        if extra is not None:
-            rows = [(*row, *more) for row, more in zip(rows, extra, strict=True)]
-        reserved = self._sql.ids.reserve(cursor, len(rows))
-        if reserved is None:
-            return [self._add(cursor, names, *row) for row in rows]
-        start = 0
-        for size in SIZES:
-            while len(rows) - start >= size:
-                some = range(start, start + size)
-                values = [value for place in some for value in (reserved[place], *rows[place])]
-                cursor.run(self._sql.insert_rows(size, names), *values)
-                start += size
-        return list(reserved)
+        rows = [tuple(self._texts(item[0]).values()) for item in batch]
+        columns = [*zip(*rows, strict=True), [self._value(item[1]) for item in batch]]
+        metadata = [item[2] if len(item) == 3 else None for item in batch]
+        if not any(metadata):
+            return (), columns
+        names, extra = self._sql.metadata.many(metadata, len(batch))
+        return names, [*columns, *zip(*extra, strict=True)]
+
+    def _takes(self, text: str) -> bool:
+        """Whether no text that is part of ``text`` needs to be looked at by itself."""
+        if not self._takes_nul and "\0" in text:
+            return False
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
 
     @property
     def _takes_nul(self) -> bool:

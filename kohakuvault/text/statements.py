@@ -6,26 +6,55 @@ from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, and_, bindparam, func, select
+from sqlalchemy import BigInteger, ColumnElement, String, Text, and_, bindparam, func, select
 from sqlalchemy.engine import Dialect
 
 from ..orm.match import match
 from ..orm.tables import TextTable, table_of
+from ..orm.types import Packed
 from ..rows.statements import TableStatements
 from ..statements import Statement
 
-__all__ = ["SIZES", "TextStatements", "text_statements"]
+__all__ = ["TextStatements", "sizes", "text_statements"]
 
-# Rows of one INSERT: FTS5 writes its changes at the end of each. SQLite takes 32,766 parameters, PostgreSQL 65,535.
-SIZES = (256, 32, 1)
+# Rows of one INSERT: FTS5 writes its changes at the end of each.
+_SIZES = (256, 32, 1)
+# SQLite takes 32,766, PostgreSQL 65,535.
+_MOST_PARAMETERS = 32_000
+
+
+def sizes(width: int) -> list[int]:
+    """Return of how many rows of ``width`` columns an INSERT may be, the most first."""
+    return [size for size in _SIZES if size * width <= _MOST_PARAMETERS]
 
 
 class TextStatements(TableStatements):
-    """The statements on one table of texts."""
+    """The statements on one table of texts.
+
+    Attributes
+    ----------
+    takes_rows
+        Whether the statement on ``kv_rows`` suits the table, where a connection has that function.
+    """
 
     def __init__(self, entity: type[TextTable], dialect: Dialect) -> None:
         super().__init__(table_of(entity), dialect, entity.__text_columns__, "text")
         self._entity = entity
+        # Types of the user's own may bind as they like; rows that are read inside of the connection have no defaults.
+        self.takes_rows = (
+            len(self.content) == 1
+            and isinstance(self._table.c[self.content[0]].type, String)
+            and type(self._table.c.value.type) is Packed
+            and all(column.default is None for column in self._table.c)
+        )
+
+    @cached_property
+    def insert_packed(self) -> Statement:
+        """Insert the texts and values in a buffer, made by ``pack_rows``, with ids from ``first`` on."""
+        first = bindparam("first", type_=BigInteger())
+        rows = select(self._rows.c.position + first, self._rows.c.key, self._rows.c.value)
+        added = self._table.insert().from_select(["id", *self.content, "value"], rows, include_defaults=False)
+        return self._statement(added, "first", "rows")
 
     def insert_rows(self, count: int, metadata: tuple[str, ...]) -> Statement:
         """Insert ``count`` rows of id, texts, value and those columns of metadata, one behind the other."""
