@@ -1,11 +1,12 @@
-"""Search the documentation of Python's standard library by meaning.
+"""Search the documentation of Python's standard library by meaning, by words, and by both.
 
-One Session transaction writes, into one database: the application's own mapped rows, a dict, three columns
-and a vector index. Rolled back it leaves none of them, committed all of them. Then it answers questions.
+One Session transaction writes, into one database: the application's own mapped rows, a dict, three columns, a vector
+index and a full-text index. Rolled back it leaves none of them, committed all of them. Then it answers questions.
 
     python examples/stdlib_search.py                                   the whole tour
     python examples/stdlib_search.py "how do I parse a date"           a question of your own
     python examples/stdlib_search.py "wait for a result" -m asyncio    only within one module
+    python examples/stdlib_search.py "sleep for some seconds" -w time  by these words too: hybrid search
     python examples/stdlib_search.py --database stdlib.db              keep the database, and use it next time
 """
 
@@ -37,7 +38,7 @@ from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from kohakuvault import ColumnVault, KohakuVaultError, KVault, VectorKVault, create_engine
+from kohakuvault import ColumnVault, KohakuVaultError, KVault, TextVault, VectorKVault, create_engine
 from kohakuvault.orm import Vector, nearest
 
 Floats = NDArray[np.float32]
@@ -49,6 +50,8 @@ DIMENSIONS = 384  # of a vector that the model makes
 BATCH = 500  # documents written between two steps of the progress bar
 SHOWN = 6  # questions of the tour whose answers are printed; all of them are asked
 WITHIN = ("sleep for some seconds", "asyncio")  # the tour's question within one module
+# The tour's questions by meaning, each with the words to find beside it.
+WITH_WORDS = [("sleep for some seconds", "asyncio"), ("open a zip archive and list its members", "namelist")]
 
 NO_MODEL = (
     "a question of your own needs sentence-transformers and its model on this machine: "
@@ -87,6 +90,11 @@ def open_texts(session: Session) -> KVault:
 def open_vectors(session: Session) -> VectorKVault:
     # Of an index that finds exactly the nearest, as the answers are compared with numpy's.
     return VectorKVault(session, table="meanings", dimensions=DIMENSIONS, metric="cosine", index="exact")
+
+
+def open_pages(session: Session) -> TextVault:
+    """The texts by their words; a page has the id of its vector."""
+    return TextVault(session, "pages", ["name", "text"], weights=[2, 1])
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,7 @@ def load(session: Session, corpus: Corpus, description: str = "Loading") -> Spee
     """Write everything in the transaction of ``session``, its tables too; the caller ends it."""
     texts = open_texts(session)
     vectors = open_vectors(session)
+    pages = open_pages(session)
     columns = ColumnVault(session)
     names = columns.create_column("names", "str:utf8")
     lengths = columns.create_column("lengths", "i64")
@@ -170,14 +179,20 @@ def load(session: Session, corpus: Corpus, description: str = "Loading") -> Spee
                 lengths.extend(map(len, batch_texts))
             with speeds.measure(f"Column {embeddings.dtype}", rows):
                 embeddings.extend(batch_vectors)
+            with speeds.measure("TextVault", rows):
+                ids = pages.insert_many(map(new_page, batch_names, batch_texts))
             with speeds.measure("VectorKVault", rows):
-                vectors.insert_many(batch_vectors, batch_names)
+                vectors.upsert_many(ids, batch_vectors, batch_names)
             progress.advance(documents, rows)
     return speeds
 
 
 def new_doc(name: str, text: str, embedding: Floats) -> Doc:
     return Doc(name=name, module=name.partition(".")[0], first_line=first_line(text), embedding=embedding)
+
+
+def new_page(name: str, text: str) -> tuple[dict[str, str], str]:
+    return {"name": name, "text": text}, name
 
 
 def contents(engine: Engine) -> dict[str, int]:
@@ -189,6 +204,7 @@ def contents(engine: Engine) -> dict[str, int]:
         "KVault entries": 0,
         "elements per column": 0,
         "vectors": 0,
+        "pages": 0,
     }
     if tables:
         with Session(engine) as session:
@@ -196,6 +212,7 @@ def contents(engine: Engine) -> dict[str, int]:
             counts["KVault entries"] = len(open_texts(session))
             counts["elements per column"] = min(map(len, ColumnVault(session).values()))
             counts["vectors"] = len(open_vectors(session))
+            counts["pages"] = len(open_pages(session))
     return counts
 
 
@@ -302,6 +319,33 @@ def show_filtered(session: Session, corpus: Corpus, k: int) -> None:
     console.print(f"\n1 search of the mapped rows: {milliseconds:.1f} ms, with the compilation of its SQL")
 
 
+def search_both(session: Session, words: str, query: Floats, k: int) -> list[tuple[float, str]]:
+    """Search by words and by meaning in one statement; the best of both rankings come first."""
+    found = open_pages(session).hybrid_search(words, query, k, vectors=open_vectors(session))
+    return [(score, name) for _, score, name in found]
+
+
+def show_both(session: Session, question: str, words: str, query: Floats, k: int) -> None:
+    """Print what words find, what meaning finds, and what both find together."""
+    by_words = [name for _, _, name in open_pages(session).search(words, k)]
+    by_meaning = [hit.name for hit in search_vault(session, query, k)]
+    both = [name for _, name in search_both(session, words, query, k)]
+    console.print()
+    console.print(Text(f"{question}; by the words: {words}", "bold"))
+    table = Table("rank", "words alone", "meaning alone", "both", box=None, pad_edge=False)
+    table.columns[0].justify = "right"
+    for rank in range(max(map(len, (by_words, by_meaning, both)))):
+        row = [names[rank] if rank < len(names) else "" for names in (by_words, by_meaning, both)]
+        table.add_row(str(rank + 1), *map(Text, row))
+    console.print(table)
+
+
+def show_hybrid(session: Session, corpus: Corpus, k: int) -> None:
+    heading("Answers: TextVault.hybrid_search, words and meaning in one statement")
+    for question, words in WITH_WORDS:
+        show_both(session, question, words, corpus.question_embeddings[corpus.questions.index(question)], k)
+
+
 # -- a question of one's own -----------------------------------------------------------------------
 
 
@@ -342,7 +386,9 @@ def open_database(database: str | None) -> Iterator[Engine]:
 def is_loaded(engine: Engine) -> bool:
     """Return whether an earlier run has filled the database; stop if somebody else has."""
     tables = inspect(engine).get_table_names()
-    if tables and not {"doc", "texts", "meanings", "vault_column"} <= set(tables):
+    if tables and {"doc", "texts", "meanings"} <= set(tables) and "pages" not in tables:
+        stop(f"{engine.url} was filled by an earlier version of this program, without full text; name a new file")
+    if tables and not {"doc", "texts", "meanings", "pages", "vault_column"} <= set(tables):
         stop(f"{engine.url} holds tables of something else ({', '.join(tables)}); name a new or empty one")
     return bool(tables)
 
@@ -367,7 +413,7 @@ def show_speeds(speeds: Speeds, engine: Engine, corpus: Corpus) -> None:
         characters = int(ColumnVault(session)["lengths"].to_numpy().sum())
     console.print(
         f"\n{megabytes(engine):.1f} MB on disk: {len(corpus):,} documents of {characters:,} characters, "
-        "each vector three times"
+        "each vector three times, each text twice"
     )
 
 
@@ -394,12 +440,15 @@ def stop(message: str, code: int = 1) -> NoReturn:
 def main(
     question: Annotated[str | None, typer.Argument(help="What to look for, in your own words.")] = None,
     module: Annotated[str | None, typer.Option("--module", "-m", help="Look only in this module.")] = None,
+    words: Annotated[str | None, typer.Option("--words", "-w", help="Look for these words too.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
     database: Annotated[
         str | None, typer.Option(help="File or PostgreSQL URL that is kept; default: a temporary file.")
     ] = None,
 ) -> None:
-    """Search the documentation of Python's standard library by meaning."""
+    """Search the documentation of Python's standard library by meaning, by words, and by both."""
+    if words is not None and (question is None or module is not None):
+        stop("--words goes with a question, and not with --module", code=2)
     corpus = read_corpus()
     query = None if question is None else embed(question, corpus)
     try:
@@ -407,7 +456,7 @@ def main(
             if query is None:
                 tour(engine, corpus, k)
             else:
-                answer(engine, corpus, question or "", query, k, module)
+                answer(engine, corpus, question or "", query, k, module, words)
     except KohakuVaultError as error:
         stop(str(error))
     except DBAPIError as error:
@@ -422,16 +471,21 @@ def tour(engine: Engine, corpus: Corpus, k: int) -> None:
     with Session(engine) as session:
         show_questions(session, corpus, k)
         show_filtered(session, corpus, k)
+        show_hybrid(session, corpus, k)
     if speeds is not None:
         show_speeds(speeds, engine, corpus)
 
 
-def answer(engine: Engine, corpus: Corpus, question: str, query: Floats, k: int, module: str | None) -> None:
+def answer(
+    engine: Engine, corpus: Corpus, question: str, query: Floats, k: int, module: str | None, words: str | None
+) -> None:
     with Session(engine) as session:
         if not is_loaded(engine):
             load(session, corpus)
             session.commit()
-        if module is None:
+        if words is not None:
+            show_both(session, question, words, query, k)
+        elif module is None:
             show_hits(question, search_vault(session, query, k))
         else:
             show_hits(f"{question} (only in {module})", search_rows(session, query, k, module))

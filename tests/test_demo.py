@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -106,12 +107,12 @@ def test_it_succeeds_and_its_output_suits_a_log(tour: Run) -> None:
 
 def test_a_rollback_leaves_nothing_and_a_commit_everything(tour: Run, corpus: Corpus) -> None:
     documents = len(corpus.texts)
-    nothing = [0] * 5
+    nothing = [0] * 6
     assert counts(tour.output, "before") == nothing
     assert counts(tour.output, "after rollback") == nothing
     tables, *rows = counts(tour.output, "after commit")
     assert tables > 0
-    assert rows == [documents] * 4
+    assert rows == [documents] * 5
 
 
 def test_every_question_is_answered_as_numpy_answers_it(tour: Run, corpus: Corpus) -> None:
@@ -142,11 +143,39 @@ def test_the_filtered_search_stays_in_its_module(tour: Run) -> None:
     assert {hit.name.partition(".")[0] for hit in hits} == {module}
 
 
+def both(output: str) -> dict[str, list[list[str]]]:
+    """Return what words, meaning and both found, by the line above the table."""
+    table = r"^(.+; by the words: .+?) *\nrank +words alone +meaning alone +both *\n((?: +\d.*\n)+)"
+    return {
+        title: [line.split()[1:] for line in rows.splitlines()]
+        for title, rows in re.findall(table, output, re.MULTILINE)
+    }
+
+
+def test_words_and_meaning_find_more_than_each(tour: Run) -> None:
+    tables = both(tour.output)
+    assert len(tables) == 2
+    asyncio = tables["sleep for some seconds; by the words: asyncio"]
+    assert all(len(row) == 3 for row in asyncio)
+    by_words, by_meaning, by_both = zip(*asyncio, strict=True)
+    assert "asyncio.sleep" not in by_words
+    assert by_meaning[0] != "asyncio.sleep"
+    assert "asyncio.sleep" in by_both
+
+
 def test_speeds_and_the_size_of_the_file_are_printed(tour: Run) -> None:
     (size,) = re.findall(r"([\d.]+) MB on disk", tour.output)
     assert float(size) == pytest.approx(tour.file.stat().st_size / 1e6, abs=0.1)
     speeds = tour.output.partition("rows/s")[2]
-    for container in ("Doc", "KVault", "Column str:utf8", "Column i64", "Column vec:f32:384", "VectorKVault"):
+    for container in (
+        "Doc",
+        "KVault",
+        "Column str:utf8",
+        "Column i64",
+        "Column vec:f32:384",
+        "TextVault",
+        "VectorKVault",
+    ):
         assert re.search(rf"^{container}\b.* [1-9][\d,]* *$", speeds, re.MULTILINE), container
 
 
@@ -168,8 +197,8 @@ def test_on_postgresql_too(new_url: Callable[[str], sqlalchemy.URL], corpus: Cor
     url = new_url("postgresql").render_as_string(hide_password=False)
     done = run_demo("-k", "2", "--database", url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert counts(done.stdout, "after rollback") == [0] * 5
-    assert counts(done.stdout, "after commit")[1:] == [len(corpus.texts)] * 4
+    assert counts(done.stdout, "after rollback") == [0] * 6
+    assert counts(done.stdout, "after commit")[1:] == [len(corpus.texts)] * 5
     assert f"{len(corpus.questions)} of {len(corpus.questions)} questions answered" in done.stdout
     assert [hit.rank for hit in answers(done.stdout)[GZIP]] == [1, 2]
 
@@ -189,6 +218,28 @@ def test_a_question_within_one_module(tour: Run) -> None:
     (hits,) = answers(done.stdout).values()
     assert len(hits) == 5
     assert all(hit.name.startswith("tarfile") for hit in hits)
+
+
+def test_a_question_with_words(tour: Run) -> None:
+    done = run_demo(GZIP, "--words", "mtime", "-k", "3", "--database", str(tour.file))
+    assert (done.returncode, done.stderr) == (0, "")
+    ((title, rows),) = both(done.stdout).items()
+    assert title == f"{GZIP}; by the words: mtime"
+    assert len(rows) == 3
+    for wrong in (["--words", "mtime"], [GZIP, "--words", "mtime", "--module", "gzip"]):
+        refused = run_demo(*wrong)
+        assert refused.returncode == 2
+        assert "--words goes with a question" in refused.stderr
+
+
+def test_a_file_of_an_earlier_version_is_left_alone(tour: Run, tmp_path: Path) -> None:
+    file = tmp_path / "earlier.db"
+    shutil.copyfile(tour.file, file)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("ALTER TABLE pages RENAME TO other")
+    done = run_demo(GZIP, "--database", str(file))
+    assert done.returncode == 1
+    assert "an earlier version of this program" in done.stderr
 
 
 def test_without_a_file_it_works_in_a_temporary_one_that_it_removes(tmp_path: Path) -> None:
