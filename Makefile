@@ -35,7 +35,8 @@ pytest: setup ## only pytest; ARGS="-k columns -x" goes to it
 stress: setup ## the same state machines and killed writers as in pytest, with many more and longer runs (about an hour)
 	@$(STEP) --show "pytest: long runs" env KOHAKUVAULT_STRESS=1 $(BIN)/pytest -q -n 2 tests/test_kvault_state.py \
 		tests/test_column_state.py tests/test_column_faults.py tests/test_vector_state.py tests/test_vector_faults.py \
-		tests/test_vector_index_state.py tests/test_vector_index_faults.py tests/test_texts_state.py tests/test_texts_faults.py
+		tests/test_vector_index_state.py tests/test_vector_index_faults.py tests/test_texts_state.py tests/test_texts_faults.py \
+		tests/test_ordered.py
 
 test-system: setup ## only the tests of the extension on a second Python
 	@scripts/test-system-python.sh

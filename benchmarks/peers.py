@@ -24,6 +24,7 @@ NAMES = {
     "kv": (UPSTREAM, "diskcache", "sqlitedict"),
     "column": (UPSTREAM, "zarr", "h5py"),
     "text": (UPSTREAM,),
+    "ordered": (UPSTREAM, "sortedcontainers", "BTrees"),
 }
 
 

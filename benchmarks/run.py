@@ -3,7 +3,7 @@
 Each row is of several rounds in which ours and the peers take turns, so that a noisy machine slows all of
 them; times are medians, and a ratio is the median of those of the rounds.
 
-    python benchmarks/run.py [--only packing|kv|columns|vectors|texts] [--scale] [--rows 100000] [--json FILE]
+    python benchmarks/run.py [--only packing|kv|columns|vectors|texts|ordered] [--scale] [--rows 100000] [--json FILE]
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sqlalchemy
 import columns
 import kohakuvault
 import kv
+import ordered
 import packing
 import texts
 import vectors
@@ -30,7 +31,7 @@ from kohakuvault import doctor
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["packing", "kv", "columns", "vectors", "texts"])
+    parser.add_argument("--only", choices=["packing", "kv", "columns", "vectors", "texts", "ordered"])
     parser.add_argument("--scale", action="store_true", help="kv: up to 1M keys; columns: up to 10M elements")
     parser.add_argument("--rows", type=int, default=100_000, help="vectors (default 100000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -49,6 +50,8 @@ def main() -> None:
             vectors.bench(report, folder, options.rows)
         if options.only in (None, "texts"):
             texts.bench(report, folder / "texts", peers)
+        if options.only in (None, "ordered"):
+            ordered.bench(report, folder / "ordered", peers)
     report.show()
     about = doctor(":memory:")
     versions = {

@@ -27,6 +27,7 @@ from .errors import (
 )
 from .kvault import KVault
 from .maintenance import Problem
+from .ordered import CSBTree
 from .packing import Cbor, Json, MsgPack, Pickle
 from .texts import TextVault
 from .vectors import VectorKVault
@@ -43,6 +44,7 @@ __all__ = [
     "AsyncColumnVault",
     "AsyncKVault",
     "AsyncVectorKVault",
+    "CSBTree",
     "CannotOpen",
     "Cbor",
     "Column",

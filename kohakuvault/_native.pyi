@@ -13,8 +13,8 @@ All packed numbers are little-endian. Everything here may be used from several t
 """
 
 import builtins
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, Protocol, final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, final, overload
 
 import numpy
 from typing_extensions import Buffer
@@ -24,6 +24,9 @@ __version__: str
 _Metric = Literal["cosine", "l2", "l1", "hamming", "ip"]
 _Elem = Literal["f32", "f16", "i8", "bit"]
 _Vector = Buffer | Sequence[float]
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+_Items = Mapping[_K, _V] | Iterable[tuple[_K, _V]]
 
 class CorruptBlock(ValueError):
     """The bytes of a block are not what its dtype and count say."""
@@ -719,6 +722,147 @@ class Watch:
 
     def close(self) -> None:
         """Let the connection go, which caches keep too; from then on there are no marks. Closing twice is harmless."""
+
+@final
+class CSBTree(Generic[_K, _V]):
+    """An ordered map in memory: a B+tree.
+
+    Parameters
+    ----------
+    items
+        Pairs of key and value, or a mapping. An int is taken for ``order``, as KohakuVault 1.1 had it.
+    order
+        How many keys a node has at most, at least 8.
+    key
+        A function of a key; keys are in the order of what it returns, as ``sorted`` has them.
+    comparator
+        A function of two keys that returns a negative number, zero or a positive one. Not together with ``key``.
+
+    Notes
+    -----
+    Writing: ``insert``, ``tree[key] = value``, ``insert_many``, ``update``, ``setdefault``; ``remove``, ``del
+    tree[key]``,
+    ``pop``, ``popitem``, ``clear``.
+    Reading: ``tree[key]``, ``get``, ``key in tree``, ``len``, ``is_empty``; ``keys``, ``values``, ``items``,
+    which are lists.
+    By order: ``range``, ``floor``, ``ceiling``, ``lower``, ``higher``, ``first``, ``last``; iteration and
+    ``reversed``, which
+    give pairs.
+    As a whole: ``copy``, ``==``, pickling, ``check``.
+
+    While all keys are ``int`` (of 64 bits), ``float``, ``str`` or ``bytes``, and of one of these types, they
+    are compared
+    without Python; other keys by ``<``, and a key equals another if neither is less. Keys that cannot be
+    compared are a
+    TypeError, and NaN is an InvalidArgument. What ``<``, ``key`` or a value's ``__del__`` does may use the
+    tree, and fail.
+
+    Each method is atomic but ``update`` and ``insert_many`` of keys that Python compares; threads may share a
+    tree. An
+    iterator raises RuntimeError once a key was added or removed.
+
+    >>> from kohakuvault import CSBTree
+    >>> tree = CSBTree({"b": 2, "a": 1, "c": 3})
+    >>> tree.range("a", "c"), tree.floor("bb"), tree.last()
+    ([('a', 1), ('b', 2)], ('b', 2), ('c', 3))
+    """
+
+    @overload
+    def __new__(
+        cls,
+        items: _Items[_K, _V] = ...,
+        /,
+        *,
+        order: int | None = None,
+        key: Callable[[_K], Any] | None = None,
+        comparator: Callable[[_K, _K], int] | None = None,
+    ) -> CSBTree[_K, _V]: ...
+    @overload
+    def __new__(cls, order: int, /) -> CSBTree[Any, Any]: ...
+    def insert(self, key: _K, value: _V) -> _V | None:
+        """Set the value of a key; return the one that it had."""
+
+    def insert_many(self, items: _Items[_K, _V]) -> int:
+        """Set the values of many keys; return how many of them are new. Fastest where they come in order."""
+
+    def update(self, other: _Items[_K, _V] | None = None, /, **keywords: _V) -> None:
+        """Set the values of many keys."""
+
+    def setdefault(self, key: _K, default: Any = None) -> Any:
+        """Return the value of a key, which is set to ``default`` if there is none."""
+
+    def remove(self, key: _K) -> _V | None:
+        """Remove a key and return its value; None if there is no such key."""
+
+    def pop(self, key: _K, *default: Any) -> Any:
+        """Remove a key and return its value; without such a key ``default``, or raise NotFound."""
+
+    def popitem(self, last: bool = True) -> tuple[_K, _V]:
+        """Remove the last or first key and return it with its value; NotFound if there is none."""
+
+    def clear(self) -> None:
+        """Remove every key."""
+
+    def get(self, key: _K, default: Any = None) -> Any:
+        """Return the value of a key; ``default`` if there is none."""
+
+    def get_default(self, key: _K, default: Any) -> Any:
+        """Return the value of a key; ``default`` if there is none."""
+
+    def is_empty(self) -> bool:
+        """Whether there is no key."""
+
+    def keys(self) -> list[_K]:
+        """Return the keys as a list, in their order."""
+
+    def values(self) -> list[_V]:
+        """Return the values as a list, in the order of their keys."""
+
+    def items(self) -> list[tuple[_K, _V]]:
+        """Return the pairs of key and value as a list, in the order of keys."""
+
+    def range(
+        self,
+        lo: _K | None = None,
+        hi: _K | None = None,
+        *,
+        inclusive: tuple[bool, bool] = (True, False),
+        reverse: bool = False,
+    ) -> list[tuple[_K, _V]]:
+        """Return the entries from ``lo`` to ``hi``; None is no bound. ``inclusive`` is whether they are part of it."""
+
+    def floor(self, key: _K) -> tuple[_K, _V] | None:
+        """Return the entry of the greatest key that is not above ``key``; None if there is none."""
+
+    def ceiling(self, key: _K) -> tuple[_K, _V] | None:
+        """Return the entry of the least key that is not below ``key``; None if there is none."""
+
+    def lower(self, key: _K) -> tuple[_K, _V] | None:
+        """Return the entry of the greatest key below ``key``; None if there is none."""
+
+    def higher(self, key: _K) -> tuple[_K, _V] | None:
+        """Return the entry of the least key above ``key``; None if there is none."""
+
+    def first(self) -> tuple[_K, _V] | None:
+        """Return the entry of the least key; None if there is none."""
+
+    def last(self) -> tuple[_K, _V] | None:
+        """Return the entry of the greatest key; None if there is none."""
+
+    def copy(self) -> CSBTree[_K, _V]:
+        """Return another tree of the same keys and values, in the same order."""
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the tree, an empty list if nothing is."""
+
+    def __getitem__(self, key: _K) -> _V: ...
+    def __setitem__(self, key: _K, value: _V) -> None: ...
+    def __delitem__(self, key: _K) -> None: ...
+    def __contains__(self, key: _K) -> bool: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[_K, _V]]: ...
+    def __reversed__(self) -> Iterator[tuple[_K, _V]]: ...
+    def __copy__(self) -> CSBTree[_K, _V]: ...
 
 @final
 class ReadCache:

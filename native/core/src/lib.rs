@@ -26,6 +26,7 @@ pub mod id_set;
 pub mod index;
 pub mod kernels;
 pub mod metric;
+pub mod ordered;
 pub mod packing;
 pub mod page;
 pub mod pending;

@@ -34,6 +34,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::nearest::NearestAggregate;
     #[pymodule_export]
+    use crate::python::ordered::csb_tree::CSBTree;
+    #[pymodule_export]
     use crate::python::packed_vector::{pack_vector, vector_from_text, vector_text};
     #[pymodule_export]
     use crate::python::packing::face::{pack, pack_cbor, pack_msgpack, unpack, unpack_cbor, unpack_msgpack};

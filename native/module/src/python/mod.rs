@@ -13,6 +13,7 @@ pub(crate) mod index_form;
 pub(crate) mod interpreter;
 pub(crate) mod nearest;
 pub(crate) mod number;
+pub(crate) mod ordered;
 pub(crate) mod pack;
 pub(crate) mod packed_vector;
 pub(crate) mod packing;

@@ -1,0 +1,3 @@
+//! Ordered maps in memory.
+
+pub mod tree;

@@ -1,0 +1,4 @@
+//! Ordered maps of Python objects.
+
+pub(crate) mod csb_tree;
+mod keys;
