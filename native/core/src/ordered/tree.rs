@@ -264,11 +264,13 @@ impl<K: Clone, V> Tree<K, V> {
     }
 
     /// Entries from a place on, in their order.
+    #[must_use]
     pub fn forward(&self, from: &Place) -> Forward<'_, K, V> {
         Forward { tree: self, leaf: from.leaf, index: from.index }
     }
 
     /// Entries before a place, from it to the first.
+    #[must_use]
     pub fn backward(&self, from: &Place) -> Backward<'_, K, V> {
         Backward { tree: self, leaf: from.leaf, index: from.index }
     }

@@ -83,7 +83,7 @@ type Pair = (Py<PyAny>, Py<PyAny>);
 /// Parameters
 /// ----------
 /// items
-///     Pairs of key and value, or a mapping. An int is taken for ``order``, as KohakuVault 1.1 had it.
+///     Pairs of key and value, or a mapping. An int is taken for ``order``, as ``KohakuVault`` 1.1 had it.
 /// order
 ///     How many keys a node has at most, at least 8.
 /// key
@@ -102,10 +102,10 @@ type Pair = (Py<PyAny>, Py<PyAny>);
 ///
 /// While all keys are ``int`` (of 64 bits), ``float``, ``str`` or ``bytes``, and of one of these types, they are compared
 /// without Python; other keys by ``<``, and a key equals another if neither is less. Keys that cannot be compared are a
-/// TypeError, and NaN is an InvalidArgument. What ``<``, ``key`` or a value's ``__del__`` does may use the tree, and fail.
+/// ``TypeError``, and NaN is an ``InvalidArgument``. What ``<``, ``key`` or a value's ``__del__`` does may use the tree, and fail.
 ///
 /// Each method is atomic but ``update`` and ``insert_many`` of keys that Python compares; threads may share a tree. An
-/// iterator raises RuntimeError once a key was added or removed.
+/// iterator raises ``RuntimeError`` once a key was added or removed.
 ///
 /// >>> from kohakuvault import CSBTree
 /// >>> tree = CSBTree({"b": 2, "a": 1, "c": 3})
@@ -428,7 +428,10 @@ impl CSBTree {
                 "order is how many keys a node has at most, a positive int, not 0",
             ));
         }
-        let by = match (&key, &comparator) {
+        if key.as_ref().or(comparator.as_ref()).is_some_and(|function| !function.bind(py).is_callable()) {
+            return Err(PyTypeError::new_err("key= and comparator= are functions"));
+        }
+        let by = match (key, &comparator) {
             (Some(_), Some(_)) => {
                 return Err(error(
                     py,
@@ -436,18 +439,13 @@ impl CSBTree {
                     "key= and comparator= are both given: one of them orders the keys",
                 ));
             }
-            (Some(key), None) => Some(Object(key.clone_ref(py))),
+            (Some(key), None) => Some(Object(key)),
             (None, Some(comparator)) => {
                 let made = py.import("functools")?.getattr("cmp_to_key")?.call1((comparator,))?;
                 Some(Object(made.unbind()))
             }
             (None, None) => None,
         };
-        if let Some(function) = key.as_ref().or(comparator.as_ref())
-            && !function.bind(py).is_callable()
-        {
-            return Err(PyTypeError::new_err("key= and comparator= are functions"));
-        }
         let is_keyed = by.is_some();
         let comparator = comparator.map(Object);
         let state = State { tree: Tree::new(order), kind: Kind::Empty, version: 0, by, comparator };
@@ -515,7 +513,7 @@ impl CSBTree {
         self.take(key)?.map(drop).ok_or_else(|| Self::missing(key))
     }
 
-    /// Remove a key and return its value; without such a key ``default``, or raise NotFound.
+    /// Remove a key and return its value; without such a key ``default``, or raise ``NotFound``.
     #[pyo3(signature = (key, *default))]
     fn pop(&self, key: &Bound<'_, PyAny>, default: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
         if default.len() > 1 {
@@ -531,7 +529,7 @@ impl CSBTree {
         }
     }
 
-    /// Remove the last or first key and return it with its value; NotFound if there is none.
+    /// Remove the last or first key and return it with its value; ``NotFound`` if there is none.
     #[pyo3(signature = (last = true))]
     fn popitem(&self, py: Python<'_>, last: bool) -> PyResult<Pair> {
         for _ in 0..ATTEMPTS {
@@ -737,7 +735,10 @@ impl CSBTree {
         for (name, function) in [("key", by), ("comparator", comparator)] {
             if let Some(function) = function {
                 let before = if text.ends_with('(') { "" } else { ", " };
-                text.push_str(&format!("{before}{name}={}", function.bind(py).repr()?.to_string_lossy()));
+                text.push_str(before);
+                text.push_str(name);
+                text.push('=');
+                text.push_str(&function.bind(py).repr()?.to_string_lossy());
             }
         }
         text.push(')');

@@ -133,13 +133,13 @@ pub(super) fn count_below(py: Python<'_>, kind: Kind, keys: &[Key], key: &Key, o
         (Kind::Int, Key::Int(number)) => {
             let number = *number;
             keys.partition_point(
-                |each| matches!(each, Key::Int(each) if *each < number || or_equal && *each == number),
+                |each| matches!(each, Key::Int(each) if if or_equal { *each <= number } else { *each < number }),
             )
         }
         (Kind::Float, Key::Float(number)) => {
             let number = *number;
             keys.partition_point(
-                |each| matches!(each, Key::Float(each) if *each < number || or_equal && *each == number),
+                |each| matches!(each, Key::Float(each) if if or_equal { *each <= number } else { *each < number }),
             )
         }
         (Kind::Text, _) => {
