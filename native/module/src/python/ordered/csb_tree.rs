@@ -128,7 +128,7 @@ impl CSBTree {
             let by = self.lock(py).by.as_ref().map(|by| by.share(py));
             if let Some(function) = by {
                 let by = function.bind(py).call1((key,))?;
-                let pair = Key::Keyed(Object(key.clone().unbind()), Object(by.clone().unbind()));
+                let pair = Key::Keyed(Box::new((Object(key.clone().unbind()), Object(by.clone().unbind()))));
                 return Ok(Given { kind: Kind::Object, key: pair, by });
             }
         }

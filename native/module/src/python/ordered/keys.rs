@@ -29,8 +29,8 @@ pub(super) enum Key {
     Float(f64),
     /// A `str`, `bytes` or any object.
     Object(Object),
-    /// A key, and what a function of the user's made of it to compare by.
-    Keyed(Object, Object),
+    /// A key, and what a function of the user's made of it to compare by; apart, lest every key were larger.
+    Keyed(Box<(Object, Object)>),
 }
 
 /// Which keys a container has: all of one type, or any.
@@ -50,14 +50,15 @@ impl Key {
         match self {
             Self::Int(number) => number.into_py_any(py).unwrap_or_else(|_| py.None()),
             Self::Float(number) => PyFloat::new(py, *number).into_any().unbind(),
-            Self::Object(key) | Self::Keyed(key, _) => key.share(py),
+            Self::Object(key) => key.share(py),
+            Self::Keyed(pair) => pair.0.share(py),
         }
     }
 
     /// What it is compared by.
     pub(super) fn compared(&self, py: Python<'_>) -> Py<PyAny> {
         match self {
-            Self::Keyed(_, by) => by.share(py),
+            Self::Keyed(pair) => pair.1.share(py),
             _ => self.object(py),
         }
     }
@@ -73,9 +74,9 @@ impl Key {
         match self {
             Self::Int(_) | Self::Float(_) => Ok(()),
             Self::Object(key) => visit.call(&key.0),
-            Self::Keyed(key, by) => {
-                visit.call(&key.0)?;
-                visit.call(&by.0)
+            Self::Keyed(pair) => {
+                visit.call(&pair.0.0)?;
+                visit.call(&pair.1.0)
             }
         }
     }
