@@ -18,6 +18,8 @@ from ..kvault import KVault
 from ..lending import translated_errors
 from ..maintenance import maintenance_of
 from ..orm.tables import TableRecord, VaultBase
+from ..text.recorded import text_class_by_record
+from ..texts import TextVault
 from ..vector.recorded import class_by_record
 from ..vectors import VectorKVault
 from .app import Database, app, progress_bar
@@ -27,12 +29,14 @@ __all__ = ["backup", "check", "doctor", "optimize", "stats"]
 _OneTable = Annotated[
     str | None,
     typer.Argument(
-        help="The table of a dict or of vectors, or vault_column for the columns; everything there is if left out.",
+        help="The table of a dict, vectors or texts, or vault_column for the columns; everything there is if left out.",
         show_default=False,
     ),
 ]
 
 _COLUMNS = ColumnVault.entity.__tablename__
+
+Vault = KVault | ColumnVault | VectorKVault | TextVault
 
 
 @app.command()
@@ -71,7 +75,7 @@ def check(
     table: _OneTable = None,
     fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired without losing data.")] = False,
 ) -> None:
-    """Look for damage in dicts, columns and vectors; the exit code is 1 if there is any that was not repaired."""
+    """Look for damage in dicts, columns, vectors and texts; the exit code is 1 if any was not repaired."""
     healthy = True
     for name in _checkable(database, table):
         # A record that is missing is made by opening; a table is not.
@@ -111,7 +115,7 @@ def backup(
         )
 
 
-def _opened(database: str, name: str, *, create: bool = True, read_only: bool) -> KVault | ColumnVault | VectorKVault:
+def _opened(database: str, name: str, *, create: bool = True, read_only: bool) -> Vault:
     """Open what a table holds."""
     if name == _COLUMNS:
         return ColumnVault(database, create=create, read_only=read_only)
@@ -119,18 +123,21 @@ def _opened(database: str, name: str, *, create: bool = True, read_only: bool) -
     if name in _names(binding, "vectors"):
         entity, metric = class_by_record(binding, name)
         return VectorKVault(database, entity, metric=metric, create=create, read_only=read_only)
+    if name in _names(binding, "text"):
+        # Checking its index is a command of FTS5's that counts as writing.
+        return TextVault(database, text_class_by_record(binding, name), create=create)
     return KVault(database, name, create=create, read_only=read_only)
 
 
 def _checkable(database: str, table: str | None) -> list[str]:
-    """Return the tables that a command is about: dicts, that of the columns, and vectors; there is at least one."""
+    """Return the tables that a command is about, at least one: dicts, that of the columns, vectors and texts."""
     require_exists(database)
     binding = bind_to(database, read_only=True)
-    kinds = ("kv", "columns", "vectors")
+    kinds = ("kv", "columns", "vectors", "text")
     names = [name for kind in kinds for name in _names(binding, kind)] if table is None else [table]
     if not names:
         raise SchemaMismatch(
-            f"there is no dict, column or vector in {display_name(binding.engine.url)}; name its table if it has one"
+            f"there is no dict, column, vector or text in {display_name(binding.engine.url)}; name the table of one"
         )
     return names
 
