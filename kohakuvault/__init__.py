@@ -27,7 +27,7 @@ from .errors import (
 )
 from .kvault import KVault
 from .maintenance import Problem
-from .ordered import CSBTree
+from .ordered import CSBTree, SkipList
 from .packing import Cbor, Json, MsgPack, Pickle
 from .texts import TextVault
 from .vectors import VectorKVault
@@ -67,6 +67,7 @@ __all__ = [
     "ReadOnlyDatabase",
     "ReaderFailed",
     "SchemaMismatch",
+    "SkipList",
     "StreamLost",
     "TextVault",
     "UnknownOption",

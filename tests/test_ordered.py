@@ -24,10 +24,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from kohakuvault import CSBTree, InvalidArgument, NotFound
+from kohakuvault import CSBTree, InvalidArgument, NotFound, SkipList
 
 STRESS = bool(os.environ.get("KOHAKUVAULT_STRESS"))
-CONTAINERS = [CSBTree]
+CONTAINERS = [CSBTree, SkipList]
 
 
 @functools.total_ordering
@@ -530,7 +530,13 @@ class LikeASortedDict(RuleBasedStateMachine):
     def insert(self, number, value):
         key = self.key(number)
         assert self.tree.insert(key, value) == self.model.get(key)
-        self.model[key] = value
+        if self.container is CSBTree or key not in self.model:
+            self.model[key] = value
+
+    @rule(number=NUMBERS, value=st.integers())
+    def set(self, number, value):
+        self.tree[self.key(number)] = value
+        self.model[self.key(number)] = value
 
     @rule(numbers=st.lists(NUMBERS, max_size=40), value=st.integers())
     def insert_many(self, numbers, value):
@@ -600,7 +606,7 @@ def test_random_actors(container):
     rng = random.Random(0)
     tree, model = container(), {}
     actors = [
-        lambda: (tree.insert(key, 1), model.__setitem__(key, 1)),
+        lambda: (tree.__setitem__(key, 1), model.__setitem__(key, 1)),
         lambda: (tree.remove(key), model.pop(key, None)),
         lambda: (tree.update({key: 2, key + 1: 2}), model.update({key: 2, key + 1: 2})),
         lambda: (tree.setdefault(key, 3), model.setdefault(key, 3)),

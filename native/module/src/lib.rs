@@ -36,6 +36,10 @@ mod _native {
     #[pymodule_export]
     use crate::python::ordered::csb_tree::CSBTree;
     #[pymodule_export]
+    use crate::python::ordered::map::OrderedMap;
+    #[pymodule_export]
+    use crate::python::ordered::skip_list::SkipList;
+    #[pymodule_export]
     use crate::python::packed_vector::{pack_vector, vector_from_text, vector_text};
     #[pymodule_export]
     use crate::python::packing::face::{pack, pack_cbor, pack_msgpack, unpack, unpack_cbor, unpack_msgpack};

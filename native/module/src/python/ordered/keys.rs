@@ -1,7 +1,9 @@
 //! Keys of ordered maps: of one of four types they are compared here, of any other by Python.
 
 use std::cmp::Ordering;
+use std::marker::PhantomData;
 
+use kohakuvault_core::ordered::count_below;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
@@ -22,138 +24,321 @@ impl Object {
     }
 }
 
-/// A key as a tree has it.
+/// A key as a map has it.
+pub(super) trait Key: Clone + Into<AnyKey> + Send + Sync + 'static {
+    /// The key as it was given.
+    fn object(&self, py: Python<'_>) -> Py<PyAny>;
+
+    /// What it is compared by.
+    fn compared(&self, py: Python<'_>) -> Py<PyAny> {
+        self.object(py)
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError>;
+}
+
+/// A key that is compared here.
+pub(super) trait Native: Key {
+    fn order(&self, other: &Self, py: Python<'_>) -> Ordering;
+
+    #[inline]
+    fn is_below(&self, other: &Self, py: Python<'_>) -> bool {
+        self.order(other, py).is_lt()
+    }
+
+    /// How many of `keys`, which are in order, are below one.
+    #[inline]
+    fn count_below(keys: &[Self], key: &Self, py: Python<'_>) -> usize {
+        keys.partition_point(|each| each.is_below(key, py))
+    }
+}
+
+impl Key for i64 {
+    fn object(&self, py: Python<'_>) -> Py<PyAny> {
+        self.into_py_any(py).unwrap_or_else(|_| py.None())
+    }
+
+    fn traverse(&self, _visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        Ok(())
+    }
+}
+
+impl Native for i64 {
+    #[inline]
+    fn order(&self, other: &Self, _py: Python<'_>) -> Ordering {
+        self.cmp(other)
+    }
+
+    #[inline]
+    fn count_below(keys: &[Self], key: &Self, _py: Python<'_>) -> usize {
+        count_below(keys, |each| *each, *key)
+    }
+}
+
+impl Key for f64 {
+    fn object(&self, py: Python<'_>) -> Py<PyAny> {
+        PyFloat::new(py, *self).into_any().unbind()
+    }
+
+    fn traverse(&self, _visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        Ok(())
+    }
+}
+
+impl Native for f64 {
+    #[inline]
+    fn order(&self, other: &Self, _py: Python<'_>) -> Ordering {
+        // NaN is no key.
+        self.partial_cmp(other).unwrap_or(Ordering::Equal)
+    }
+
+    #[inline]
+    fn count_below(keys: &[Self], key: &Self, _py: Python<'_>) -> usize {
+        count_below(keys, |each| *each, *key)
+    }
+}
+
+/// A `str` or `bytes`, with the first 16 bytes of it, which tell most of them apart without a look at the object.
+pub(super) struct Prefixed<T> {
+    /// In two halves, as a `u128` would have 16 bytes more beside it.
+    prefix: [u64; 2],
+    object: Object,
+    of: PhantomData<fn() -> T>,
+}
+
+pub(super) type Text = Prefixed<PyString>;
+pub(super) type Bytes = Prefixed<PyBytes>;
+
+/// A type of objects whose bytes are in the order of the objects.
+pub(super) trait Content: Sized + 'static {
+    fn bytes<'a>(object: &'a Bound<'_, PyAny>) -> &'a [u8];
+
+    fn any(key: Prefixed<Self>) -> AnyKey;
+}
+
+impl Content for PyString {
+    fn bytes<'a>(object: &'a Bound<'_, PyAny>) -> &'a [u8] {
+        // UTF-8 is in the order of code points.
+        object.cast_exact::<Self>().ok().and_then(|text| text.to_str().ok()).unwrap_or("").as_bytes()
+    }
+
+    fn any(key: Text) -> AnyKey {
+        AnyKey::Text(key)
+    }
+}
+
+impl Content for PyBytes {
+    fn bytes<'a>(object: &'a Bound<'_, PyAny>) -> &'a [u8] {
+        object.cast_exact::<Self>().map_or(b"", PyBytesMethods::as_bytes)
+    }
+
+    fn any(key: Bytes) -> AnyKey {
+        AnyKey::Bytes(key)
+    }
+}
+
+impl<T: Content> Prefixed<T> {
+    fn new(object: Bound<'_, PyAny>) -> Self {
+        let mut bytes = [0; 16];
+        for (into, byte) in bytes.iter_mut().zip(T::bytes(&object)) {
+            *into = *byte;
+        }
+        let prefix = u128::from_be_bytes(bytes);
+        #[allow(clippy::cast_possible_truncation, reason = "the other half is beside it")]
+        let prefix = [(prefix >> 64) as u64, prefix as u64];
+        Self { prefix, object: Object(object.unbind()), of: PhantomData }
+    }
+
+    /// The first bytes as a number, which is in their order.
+    #[inline]
+    fn prefix(&self) -> u128 {
+        let [high, low] = self.prefix;
+        u128::from(high) << 64 | u128::from(low)
+    }
+}
+
+impl<T> Clone for Prefixed<T> {
+    fn clone(&self) -> Self {
+        Self { prefix: self.prefix, object: self.object.clone(), of: PhantomData }
+    }
+}
+
+impl<T: Content> Key for Prefixed<T> {
+    fn object(&self, py: Python<'_>) -> Py<PyAny> {
+        self.object.share(py)
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.object.0)
+    }
+}
+
+impl<T: Content> Native for Prefixed<T> {
+    #[inline]
+    fn order(&self, other: &Self, py: Python<'_>) -> Ordering {
+        self.prefix().cmp(&other.prefix()).then_with(|| {
+            let (left, right) = (self.object.0.bind(py), other.object.0.bind(py));
+            if left.is(right) { Ordering::Equal } else { T::bytes(left).cmp(T::bytes(right)) }
+        })
+    }
+
+    #[inline]
+    fn count_below(keys: &[Self], key: &Self, py: Python<'_>) -> usize {
+        let below = count_below(keys, Self::prefix, key.prefix());
+        let rest = keys.get(below..).unwrap_or(&[]);
+        match rest.first() {
+            Some(first) if first.prefix() == key.prefix() => {
+                below + rest.partition_point(|each| each.is_below(key, py))
+            }
+            _ => below,
+        }
+    }
+}
+
+impl Key for Object {
+    fn object(&self, py: Python<'_>) -> Py<PyAny> {
+        self.share(py)
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
+    }
+}
+
+/// A key, and what a function of the user's made of it to compare by.
 #[derive(Clone)]
-pub(super) enum Key {
+pub(super) struct Keyed {
+    key: Object,
+    by: Object,
+}
+
+impl Key for Keyed {
+    fn object(&self, py: Python<'_>) -> Py<PyAny> {
+        self.key.share(py)
+    }
+
+    fn compared(&self, py: Python<'_>) -> Py<PyAny> {
+        self.by.share(py)
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.key.0)?;
+        visit.call(&self.by.0)
+    }
+}
+
+/// A key of any type.
+#[derive(Clone)]
+pub(super) enum AnyKey {
     Int(i64),
     Float(f64),
-    /// A `str`, `bytes` or any object.
+    Text(Text),
+    Bytes(Bytes),
     Object(Object),
-    /// A key, and what a function of the user's made of it to compare by; apart, lest every key were larger.
-    Keyed(Box<(Object, Object)>),
+    Keyed(Keyed),
 }
 
-/// Which keys a container has: all of one type, or any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Empty,
-    Int,
-    Float,
-    Text,
-    Bytes,
-    Object,
+/// A key as a method was given it.
+pub(super) struct Given<'py> {
+    pub(super) key: AnyKey,
+    /// What it is compared by.
+    pub(super) by: Bound<'py, PyAny>,
 }
 
-impl Key {
+impl<'py> Given<'py> {
+    /// None for NaN, which has no place in any order.
+    pub(super) fn new(object: &Bound<'py, PyAny>) -> Option<Self> {
+        Some(Self { key: AnyKey::new(object)?, by: object.clone() })
+    }
+
+    pub(super) fn keyed(object: &Bound<'py, PyAny>, by: Bound<'py, PyAny>) -> Self {
+        let keyed = Keyed { key: Object(object.clone().unbind()), by: Object(by.clone().unbind()) };
+        Self { key: AnyKey::Keyed(keyed), by }
+    }
+
+    /// Whether it is less than another.
+    pub(super) fn is_below(&self, other: &Self) -> PyResult<bool> {
+        let py = self.by.py();
+        match (&self.key, &other.key) {
+            (AnyKey::Int(left), AnyKey::Int(right)) => Ok(left.is_below(right, py)),
+            (AnyKey::Float(left), AnyKey::Float(right)) => Ok(left.is_below(right, py)),
+            (AnyKey::Text(left), AnyKey::Text(right)) => Ok(left.is_below(right, py)),
+            (AnyKey::Bytes(left), AnyKey::Bytes(right)) => Ok(left.is_below(right, py)),
+            _ => self.by.lt(&other.by),
+        }
+    }
+}
+
+impl AnyKey {
+    fn new(object: &Bound<'_, PyAny>) -> Option<Self> {
+        if let Ok(number) = object.cast_exact::<PyInt>() {
+            if let Ok(number) = number.extract::<i64>() {
+                return Some(Self::Int(number));
+            }
+        } else if let Ok(text) = object.cast_exact::<PyString>() {
+            // One with a lone surrogate is no text for Rust.
+            if text.to_str().is_ok() {
+                return Some(Self::Text(Text::new(object.clone())));
+            }
+        } else if let Ok(number) = object.cast_exact::<PyFloat>() {
+            let number = number.value();
+            return (!number.is_nan()).then_some(Self::Float(number));
+        } else if object.is_exact_instance_of::<PyBytes>() {
+            return Some(Self::Bytes(Bytes::new(object.clone())));
+        }
+        Some(Self::Object(Object(object.clone().unbind())))
+    }
+
     /// The key as it was given.
     pub(super) fn object(&self, py: Python<'_>) -> Py<PyAny> {
         match self {
-            Self::Int(number) => number.into_py_any(py).unwrap_or_else(|_| py.None()),
-            Self::Float(number) => PyFloat::new(py, *number).into_any().unbind(),
-            Self::Object(key) => key.share(py),
-            Self::Keyed(pair) => pair.0.share(py),
+            Self::Int(key) => key.object(py),
+            Self::Float(key) => key.object(py),
+            Self::Text(key) => key.object(py),
+            Self::Bytes(key) => key.object(py),
+            Self::Object(key) => key.object(py),
+            Self::Keyed(key) => key.object(py),
         }
     }
 
-    /// What it is compared by.
-    pub(super) fn compared(&self, py: Python<'_>) -> Py<PyAny> {
+    pub(super) fn into_object(self, py: Python<'_>) -> Object {
         match self {
-            Self::Keyed(pair) => pair.1.share(py),
-            _ => self.object(py),
-        }
-    }
-
-    /// Make it an object.
-    pub(super) fn promote(&mut self, py: Python<'_>) {
-        if matches!(self, Self::Int(_) | Self::Float(_)) {
-            *self = Self::Object(Object(self.object(py)));
-        }
-    }
-
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self {
-            Self::Int(_) | Self::Float(_) => Ok(()),
-            Self::Object(key) => visit.call(&key.0),
-            Self::Keyed(pair) => {
-                visit.call(&pair.0.0)?;
-                visit.call(&pair.1.0)
-            }
-        }
-    }
-
-    fn text<'a>(&'a self, py: Python<'a>) -> &'a str {
-        match self {
-            Self::Object(key) => {
-                key.0.bind(py).cast::<PyString>().ok().and_then(|text| text.to_str().ok()).unwrap_or("")
-            }
-            _ => "",
-        }
-    }
-
-    fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
-        match self {
-            Self::Object(key) => key.0.bind(py).cast::<PyBytes>().map_or(b"", PyBytesMethods::as_bytes),
-            _ => b"",
+            Self::Int(key) => Object(key.object(py)),
+            Self::Float(key) => Object(key.object(py)),
+            Self::Text(key) => key.object,
+            Self::Bytes(key) => key.object,
+            Self::Object(key) => key,
+            Self::Keyed(keyed) => keyed.key,
         }
     }
 }
 
-/// What the type of a key is, and the key as a tree has it. None for NaN, which has no place in any order.
-pub(super) fn classify(key: &Bound<'_, PyAny>) -> Option<(Kind, Key)> {
-    if let Ok(number) = key.cast_exact::<PyInt>() {
-        if let Ok(number) = number.extract::<i64>() {
-            return Some((Kind::Int, Key::Int(number)));
-        }
-    } else if let Ok(text) = key.cast_exact::<PyString>() {
-        // One with a lone surrogate is no text for Rust.
-        if text.to_str().is_ok() {
-            return Some((Kind::Text, Key::Object(Object(key.clone().unbind()))));
-        }
-    } else if let Ok(number) = key.cast_exact::<PyFloat>() {
-        let number = number.value();
-        return (!number.is_nan()).then_some((Kind::Float, Key::Float(number)));
-    } else if key.is_exact_instance_of::<PyBytes>() {
-        return Some((Kind::Bytes, Key::Object(Object(key.clone().unbind()))));
-    }
-    Some((Kind::Object, Key::Object(Object(key.clone().unbind()))))
-}
-
-/// The order of two keys of a kind that is compared here.
-pub(super) fn compare(py: Python<'_>, kind: Kind, left: &Key, right: &Key) -> Ordering {
-    match (kind, left, right) {
-        (_, Key::Int(left), Key::Int(right)) => left.cmp(right),
-        (_, Key::Float(left), Key::Float(right)) => left.partial_cmp(right).unwrap_or(Ordering::Equal),
-        (Kind::Text, _, _) => left.text(py).cmp(right.text(py)),
-        _ => left.bytes(py).cmp(right.bytes(py)),
+impl From<i64> for AnyKey {
+    fn from(key: i64) -> Self {
+        Self::Int(key)
     }
 }
 
-/// How many of sorted `keys` are below `key`, or with `or_equal` not above it.
-pub(super) fn count_below(py: Python<'_>, kind: Kind, keys: &[Key], key: &Key, or_equal: bool) -> usize {
-    match (kind, key) {
-        (Kind::Int, Key::Int(number)) => {
-            let number = *number;
-            keys.partition_point(
-                |each| matches!(each, Key::Int(each) if if or_equal { *each <= number } else { *each < number }),
-            )
-        }
-        (Kind::Float, Key::Float(number)) => {
-            let number = *number;
-            keys.partition_point(
-                |each| matches!(each, Key::Float(each) if if or_equal { *each <= number } else { *each < number }),
-            )
-        }
-        (Kind::Text, _) => {
-            let text = key.text(py);
-            keys.partition_point(|each| below(each.text(py).cmp(text), or_equal))
-        }
-        _ => {
-            let bytes = key.bytes(py);
-            keys.partition_point(|each| below(each.bytes(py).cmp(bytes), or_equal))
-        }
+impl From<f64> for AnyKey {
+    fn from(key: f64) -> Self {
+        Self::Float(key)
     }
 }
 
-fn below(order: Ordering, or_equal: bool) -> bool {
-    order == Ordering::Less || or_equal && order == Ordering::Equal
+impl<T: Content> From<Prefixed<T>> for AnyKey {
+    fn from(key: Prefixed<T>) -> Self {
+        T::any(key)
+    }
+}
+
+impl From<Object> for AnyKey {
+    fn from(key: Object) -> Self {
+        Self::Object(key)
+    }
+}
+
+impl From<Keyed> for AnyKey {
+    fn from(key: Keyed) -> Self {
+        Self::Keyed(key)
+    }
 }
