@@ -1,4 +1,4 @@
-"""``CSBTree`` beside other ordered maps: 100,000 keys."""
+"""``CSBTree`` and ``SkipList`` beside other ordered maps: 100,000 keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import peers
 from harness import Report, Target, as_fast, in_turns
-from kohakuvault import CSBTree
+from kohakuvault import CSBTree, SkipList
 from ordered_operations import Operations
 from peers import UPSTREAM
 
@@ -25,11 +25,20 @@ ROWS: list[tuple[str, str, str, tuple[Target, ...]]] = [
 ]
 
 
+LIST_ROWS: list[tuple[str, str, str, tuple[Target, ...]]] = [
+    ("int: insert, random", "insert_into_list", "int", (as_fast(3, UPSTREAM),)),
+    ("int: get, random", "get_from_list", "int", (as_fast(3, UPSTREAM),)),
+]
+
+
 class Ours(Operations):
-    """CSBTree."""
+    """CSBTree and SkipList."""
 
     def new(self, kind: str) -> Any:
         return CSBTree()
+
+    def new_list(self) -> Any:
+        return SkipList()
 
     def inserter(self, tree: Any) -> Any:
         return tree.insert
@@ -54,3 +63,8 @@ def bench(report: Report, folder: Path, versions: dict[str, str]) -> None:
             report.add(label, in_turns(timers, 9), *targets)
         for note in peers.notes(others):
             report.note(note)
+        report.section(f"SkipList: {COUNT:,} keys")
+        for label, operation, kind, targets in LIST_ROWS:
+            timers = {"SkipList": partial(getattr(ours, operation), kind)}
+            timers |= {peer.name: peer.timer(operation, kind) for peer in others if peer.name == UPSTREAM}
+            report.add(label, in_turns(timers, 9), *targets)

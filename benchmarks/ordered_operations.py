@@ -22,6 +22,10 @@ class Operations:
         """Return an empty map for keys of a kind."""
         raise NotImplementedError
 
+    def new_list(self) -> Any:
+        """Return an empty skip list."""
+        raise NotImplementedError
+
     def inserter(self, tree: Any) -> Any:
         return tree.__setitem__
 
@@ -32,16 +36,28 @@ class Operations:
         """Return the pairs of keys in the range, as a list."""
         raise NotImplementedError
 
+    def insert_into_list(self, kind: str) -> float:
+        return self._insert("list", self.new_list(), kind)
+
+    def get_from_list(self, kind: str) -> float:
+        return self._get("list", kind)
+
     def insert(self, kind: str) -> float:
-        self._maps[kind] = tree = self.new(kind)
+        return self._insert(kind, self.new(kind), kind)
+
+    def get(self, kind: str) -> float:
+        return self._get(kind, kind)
+
+    def _insert(self, name: str, tree: Any, kind: str) -> float:
+        self._maps[name] = tree
         insert, keys = self.inserter(tree), self._keys[kind]
         start = perf_counter()
         for key in keys:
             insert(key, key)
         return (perf_counter() - start) / len(keys)
 
-    def get(self, kind: str) -> float:
-        get, keys = self._maps[kind].get, self._keys[kind]
+    def _get(self, name: str, kind: str) -> float:
+        get, keys = self._maps[name].get, self._keys[kind]
         start = perf_counter()
         for key in keys:
             get(key)

@@ -17,6 +17,11 @@ class Upstream(Operations):
 
         return CSBTree()
 
+    def new_list(self) -> Any:
+        from kohakuvault import SkipList
+
+        return SkipList()
+
     def inserter(self, tree: Any) -> Any:
         return tree.insert
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, final, overload
 
 import numpy
-from typing_extensions import Buffer
+from typing_extensions import Buffer, Self
 
 __version__: str
 
@@ -723,64 +723,8 @@ class Watch:
     def close(self) -> None:
         """Let the connection go, which caches keep too; from then on there are no marks. Closing twice is harmless."""
 
-@final
-class CSBTree(Generic[_K, _V]):
-    """An ordered map in memory: a B+tree.
-
-    Parameters
-    ----------
-    items
-        Pairs of key and value, or a mapping. An int is taken for ``order``, as KohakuVault 1.1 had it.
-    order
-        How many keys a node has at most, at least 8.
-    key
-        A function of a key; keys are in the order of what it returns, as ``sorted`` has them.
-    comparator
-        A function of two keys that returns a negative number, zero or a positive one. Not together with ``key``.
-
-    Notes
-    -----
-    Writing: ``insert``, ``tree[key] = value``, ``insert_many``, ``update``, ``setdefault``; ``remove``, ``del
-    tree[key]``,
-    ``pop``, ``popitem``, ``clear``.
-    Reading: ``tree[key]``, ``get``, ``key in tree``, ``len``, ``is_empty``; ``keys``, ``values``, ``items``,
-    which are lists.
-    By order: ``range``, ``floor``, ``ceiling``, ``lower``, ``higher``, ``first``, ``last``; iteration and
-    ``reversed``, which
-    give pairs.
-    As a whole: ``copy``, ``==``, pickling, ``check``.
-
-    While all keys are ``int`` (of 64 bits), ``float``, ``str`` or ``bytes``, and of one of these types, they
-    are compared
-    without Python; other keys by ``<``, and a key equals another if neither is less. Keys that cannot be
-    compared are a
-    TypeError, and NaN is an InvalidArgument. What ``<``, ``key`` or a value's ``__del__`` does may use the
-    tree, and fail.
-
-    Each method is atomic but ``update`` and ``insert_many`` of keys that Python compares; threads may share a
-    tree. An
-    iterator raises RuntimeError once a key was added or removed.
-
-    >>> from kohakuvault import CSBTree
-    >>> tree = CSBTree({"b": 2, "a": 1, "c": 3})
-    >>> tree.range("a", "c"), tree.floor("bb"), tree.last()
-    ([('a', 1), ('b', 2)], ('b', 2), ('c', 3))
-    """
-
-    @overload
-    def __new__(
-        cls,
-        items: _Items[_K, _V] = ...,
-        /,
-        *,
-        order: int | None = None,
-        key: Callable[[_K], Any] | None = None,
-        comparator: Callable[[_K, _K], int] | None = None,
-    ) -> CSBTree[_K, _V]: ...
-    @overload
-    def __new__(cls, order: int, /) -> CSBTree[Any, Any]: ...
-    def insert(self, key: _K, value: _V) -> _V | None:
-        """Set the value of a key; return the one that it had."""
+class OrderedMap(Generic[_K, _V]):
+    """What ``CSBTree`` and ``SkipList`` have in common; neither is a Mapping, as iteration gives pairs."""
 
     def insert_many(self, items: _Items[_K, _V]) -> int:
         """Set the values of many keys; return how many of them are new. Fastest where they come in order."""
@@ -849,11 +793,11 @@ class CSBTree(Generic[_K, _V]):
     def last(self) -> tuple[_K, _V] | None:
         """Return the entry of the greatest key; None if there is none."""
 
-    def copy(self) -> CSBTree[_K, _V]:
-        """Return another tree of the same keys and values, in the same order."""
+    def copy(self) -> Self:
+        """Return another map of the same keys and values, in the same order."""
 
     def check(self) -> list[str]:
-        """Return what is wrong with the tree, an empty list if nothing is."""
+        """Return what is wrong with the map, an empty list if nothing is."""
 
     def __getitem__(self, key: _K) -> _V: ...
     def __setitem__(self, key: _K, value: _V) -> None: ...
@@ -862,7 +806,42 @@ class CSBTree(Generic[_K, _V]):
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[tuple[_K, _V]]: ...
     def __reversed__(self) -> Iterator[tuple[_K, _V]]: ...
-    def __copy__(self) -> CSBTree[_K, _V]: ...
+    def __copy__(self) -> Self: ...
+
+class CSBTree(OrderedMap[_K, _V]):
+    """An ordered map in memory: a B+tree. ``help(CSBTree)`` says what it guarantees."""
+
+    @overload
+    def __new__(
+        cls,
+        items: _Items[_K, _V] = ...,
+        /,
+        *,
+        order: int | None = None,
+        key: Callable[[_K], Any] | None = None,
+        comparator: Callable[[_K, _K], int] | None = None,
+    ) -> CSBTree[_K, _V]: ...
+    @overload
+    def __new__(cls, order: int, /) -> CSBTree[Any, Any]: ...
+    def insert(self, key: _K, value: _V) -> _V | None:
+        """Set the value of a key; return the one that it had."""
+
+class SkipList(OrderedMap[_K, _V]):
+    """An ordered map in memory for several threads: a skip list whose iterators keep what they began with.
+
+    ``help(SkipList)`` says what it guarantees, and when to choose it over ``CSBTree``.
+    """
+
+    def __new__(
+        cls,
+        items: _Items[_K, _V] = ...,
+        /,
+        *,
+        key: Callable[[_K], Any] | None = None,
+        comparator: Callable[[_K, _K], int] | None = None,
+    ) -> SkipList[_K, _V]: ...
+    def insert(self, key: _K, value: _V) -> _V | None:
+        """Add a key with its value, unless it is there; return the value that it had then, and keeps."""
 
 @final
 class ReadCache:

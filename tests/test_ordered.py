@@ -446,6 +446,33 @@ def test_a_value_that_goes_may_use_the_container(container):
     assert tree.check() == []
 
 
+def test_a_key_that_goes_may_use_the_container(container):
+    """Also one that is left only inside, where it leads to others."""
+    seen = []
+
+    @functools.total_ordering
+    class Key:
+        def __init__(self, number):
+            self.number = number
+
+        def __lt__(self, other):
+            return self.number < other.number
+
+        def __del__(self):
+            seen.append(len(tree))
+
+    for made_with in ({}, {"key": lambda key: Key(key.number)}):
+        tree = container(**made_with)
+        tree.update((Key(number), None) for number in range(2000))
+        seen.clear()
+        while not tree.is_empty():
+            tree.popitem(last=len(tree) % 3 == 0)
+        tree[Key(1)] = 1
+        tree.clear()
+        assert len(seen) >= 2000
+        assert tree.check() == []
+
+
 def test_cycles_are_collected(container):
     class Value:
         pass

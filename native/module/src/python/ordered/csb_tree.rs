@@ -13,7 +13,39 @@ use super::shared::Shared;
 /// Keys of a full node: what is more is slower to insert into, what is less to search.
 const ORDER: usize = 64;
 
-/// An ordered map in memory: a B+tree. Its type stub has the documentation.
+/// An ordered map in memory: a B+tree.
+///
+/// Parameters
+/// ----------
+/// items
+///     Pairs of key and value, or a mapping. An int is taken for ``order``, as ``KohakuVault`` 1.1 had it.
+/// order
+///     How many keys a node has at most, at least 8.
+/// key
+///     A function of a key; keys are in the order of what it returns, as ``sorted`` has them.
+/// comparator
+///     A function of two keys that returns a negative number, zero or a positive one. Not together with ``key``.
+///
+/// Notes
+/// -----
+/// Writing: ``insert``, ``tree[key] = value``, ``insert_many``, ``update``, ``setdefault``; ``remove``, ``del tree[key]``,
+/// ``pop``, ``popitem``, ``clear``.
+/// Reading: ``tree[key]``, ``get``, ``key in tree``, ``len``, ``is_empty``; ``keys``, ``values``, ``items``, which are lists.
+/// By order: ``range``, ``floor``, ``ceiling``, ``lower``, ``higher``, ``first``, ``last``; iteration and ``reversed``, which
+/// give pairs.
+/// As a whole: ``copy``, ``==``, pickling, ``check``.
+///
+/// While all keys are ``int`` (of 64 bits), ``float``, ``str`` or ``bytes``, and of one of these types, they are compared
+/// without Python; other keys by ``<``, and a key equals another if neither is less. Keys that cannot be compared are a
+/// ``TypeError``, and NaN is an ``InvalidArgument``. What ``<``, ``key`` or ``__del__`` do may use the tree, and fail.
+///
+/// Each method is atomic but ``update`` and ``insert_many`` of keys that Python compares; threads may share a tree. An
+/// iterator raises ``RuntimeError`` once a key was added or removed.
+///
+/// >>> from kohakuvault import CSBTree
+/// >>> tree = CSBTree({"b": 2, "a": 1, "c": 3})
+/// >>> tree.range("a", "c"), tree.floor("bb"), tree.last()
+/// ([('a', 1), ('b', 2)], ('b', 2), ('c', 3))
 #[pyclass(frozen, subclass, extends = OrderedMap, module = "kohakuvault")]
 pub(crate) struct CSBTree;
 

@@ -11,7 +11,43 @@ use super::keys::{Key, Object};
 use super::map::OrderedMap;
 use super::shared::Shared;
 
-/// An ordered map in memory: a skip list. Its type stub has the documentation.
+/// An ordered map in memory for several threads: a skip list whose iterators keep what they began with.
+///
+/// Parameters
+/// ----------
+/// items
+///     Pairs of key and value, or a mapping.
+/// key
+///     A function of a key; keys are in the order of what it returns, as ``sorted`` has them.
+/// comparator
+///     A function of two keys that returns a negative number, zero or a positive one. Not together with ``key``.
+///
+/// Notes
+/// -----
+/// It has the methods of ``CSBTree``, and keys are compared as there. ``insert`` is the exception: it leaves the value of a
+/// key that is there, and returns it; ``list[key] = value`` sets it.
+///
+/// What is guaranteed, with the GIL and without:
+///
+/// - Every method sees one state and is atomic, but ``update`` and ``insert_many`` of keys that Python compares, which are
+///   so for each pair.
+/// - Readers do not wait for readers. Whoever writes has the list for itself, less than a microsecond for a key; nobody
+///   waits while Python compares keys.
+/// - An iterator, also of ``reversed``, gives the entries that there were when it began, whatever any thread changes
+///   meanwhile, and it holds up nobody: what is changed under it is copied first, a block of at most 64 entries.
+///
+/// Choose it where threads iterate while others write, or where a loop changes the list that it goes through. ``CSBTree``
+/// is faster, by half, and smaller; where one is changed, its iterators raise ``RuntimeError``.
+///
+/// A skip list (W. Pugh, CACM 33, 1990) whose nodes have up to 64 entries each.
+///
+/// >>> from kohakuvault import SkipList
+/// >>> jobs = SkipList({3: "c", 1: "a", 2: "b"})
+/// >>> for number, job in jobs:
+/// ...     jobs[number + 10] = job
+/// ...     del jobs[number]
+/// >>> jobs
+/// SkipList([(11, 'a'), (12, 'b'), (13, 'c')])
 #[pyclass(frozen, subclass, extends = OrderedMap, module = "kohakuvault")]
 pub(crate) struct SkipList;
 
