@@ -111,25 +111,42 @@ pub trait Sorted<K, V> {
         self.entry(self.before(self.end())?)
     }
 
+    /// Do something with the entries between two places, some at a time.
+    fn runs<'a>(&'a self, from: Place, to: Place, mut act: impl FnMut(&'a [K], &'a [V]))
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let mut from = from;
+        while from.node != to.node {
+            let (keys, values) = self.run(from);
+            act(keys, values);
+            let Some(node) = self.next_node(from.node) else { return };
+            from = Place { node, index: 0 };
+        }
+        let (keys, values) = self.run(from);
+        let count = (to.index.saturating_sub(from.index) as usize).min(keys.len());
+        act(keys.get(..count).unwrap_or(&[]), values.get(..count).unwrap_or(&[]));
+    }
+
     /// Do something with every entry between two places.
     fn each<'a>(&'a self, from: Place, to: Place, mut act: impl FnMut(&'a K, &'a V))
     where
         K: 'a,
         V: 'a,
     {
-        let mut from = from;
-        loop {
-            let (keys, values) = self.run(from);
-            let is_end = from.node == to.node;
-            let count = if is_end { to.index.saturating_sub(from.index) as usize } else { keys.len() };
-            for (key, value) in keys.iter().zip(values).take(count) {
+        self.runs(from, to, |keys, values| {
+            for (key, value) in keys.iter().zip(values) {
                 act(key, value);
             }
-            match self.next_node(from.node) {
-                Some(node) if !is_end => from = Place { node, index: 0 },
-                _ => return,
-            }
-        }
+        });
+    }
+
+    /// How many entries there are between two places.
+    fn count(&self, from: Place, to: Place) -> usize {
+        let mut count = 0;
+        self.runs(from, to, |keys, _| count += keys.len());
+        count
     }
 
     // -- changing ------------------------------------------------------------------------------

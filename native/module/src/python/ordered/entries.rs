@@ -168,7 +168,7 @@ impl<F: Family> Entries<F> {
     }
 
     pub(super) fn pairs(&self, from: Place, to: Place, py: Python<'_>) -> Vec<Pair> {
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(of_any!(self, entries => entries.count(from, to)));
         of_any!(self, entries => entries.each(from, to, |key, value| pairs.push((key.object(py), value.share(py)))));
         pairs
     }

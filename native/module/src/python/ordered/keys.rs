@@ -301,6 +301,14 @@ impl AnyKey {
         }
     }
 
+    /// What it is compared by.
+    pub(super) fn compared(&self, py: Python<'_>) -> Py<PyAny> {
+        match self {
+            Self::Keyed(key) => key.compared(py),
+            _ => self.object(py),
+        }
+    }
+
     pub(super) fn into_object(self, py: Python<'_>) -> Object {
         match self {
             Self::Int(key) => Object(key.object(py)),

@@ -336,13 +336,10 @@ impl<F: Family> Map for Shared<F> {
 
     fn put_all(&self, pairs: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = pairs.py();
-        let mut rows = Vec::new();
-        let mut compared = Vec::new();
+        let mut rows = Vec::with_capacity(pairs.len().unwrap_or(0));
         for pair in pairs_of(pairs)? {
             let (key, value) = two_of(&pair?)?;
-            let given = self.given(&key)?;
-            rows.push((given.key, Object(value.unbind())));
-            compared.push(given.by);
+            rows.push((self.given(&key)?.key, Object(value.unbind())));
         }
         let rows = {
             let mut state = self.write(py);
@@ -357,7 +354,8 @@ impl<F: Family> Map for Shared<F> {
             }
         };
         let mut added = 0;
-        for ((key, value), by) in rows.into_iter().zip(compared) {
+        for (key, value) in rows {
+            let by = key.compared(py).into_bound(py);
             let displaced = self.at(
                 &Given { key: key.clone(), by },
                 || self.write(py),
