@@ -81,11 +81,14 @@ def ids_of(session, hit, order) -> list[int]:
     constant=st.sampled_from([60, 1, 0.5]),
     candidates=st.sampled_from([None, 1, 2, 5]),
     lang=st.sampled_from([None, "en", "de", "fr"]),
+    any_word=st.booleans(),
 )
-def test_it_is_what_the_two_searches_make_together(session, query, vector, k, weights, constant, candidates, lang):
+def test_it_is_what_the_two_searches_make_together(
+    session, query, vector, k, weights, constant, candidates, lang, any_word
+):
     where = None if lang is None else Doc.lang == lang
     depth = candidates or 100
-    word_hit = text_search(Doc, query, depth, where=where)
+    word_hit = text_search(Doc, query, depth, where=where, any_word=any_word)
     vector_hit = nearest(Doc.embedding, vector, depth, where=where)
     by_words = ids_of(session, word_hit, word_hit.c.score.desc()) if weights[0] else []
     by_vectors = ids_of(session, vector_hit, vector_hit.c.distance) if weights[1] else []
@@ -99,6 +102,7 @@ def test_it_is_what_the_two_searches_make_together(session, query, vector, k, we
         weights=weights,
         rank_constant=constant,
         candidates=candidates,
+        any_word=any_word,
     )
     assert equal(hits(session, found), fused(by_words, by_vectors, k, weights, constant))
 
@@ -134,6 +138,16 @@ def test_it_is_one_statement_that_sees_what_is_not_committed(session):
 def test_the_filter_comes_first(session):
     found = hybrid_search(Doc, "gzip", Doc.embedding, [1, 0], k=2, where=Doc.lang == "de", candidates=2)
     assert [(id, *ranks) for id, _, *ranks in hits(session, found)] == [(3, 1, 2), (5, None, 1)]
+
+
+def test_any_word_is_enough_unless_all_are_asked_for(session):
+    found = hybrid_search(Doc, "how to compress a file", Doc.embedding, [-1, 0.5], weights=(1, 0))
+    assert {row[0] for row in hits(session, found)} == {1, 2}
+    found = hybrid_search(Doc, "how to compress a file", Doc.embedding, [-1, 0.5], weights=(1, 0), any_word=False)
+    assert hits(session, found) == []
+    query = '"compress" OR "sleep"' if session.get_bind().dialect.name == "sqlite" else "compress | sleep"
+    found = hybrid_search(Doc, query, Doc.embedding, [-1, 0.5], weights=(1, 0), escape=False)
+    assert {row[0] for row in hits(session, found)} == {1, 4}
 
 
 def test_parameters_and_aliases(session):
@@ -212,6 +226,9 @@ def test_two_vaults(vaults):
     assert [id for id, _, _ in texts.hybrid_search("", [1, 0], 1, vectors=vectors)] == [1]
     only_words = texts.hybrid_search("gzip", [1, 0], vectors=vectors, weights=(1, 0))
     assert [id for id, _, _ in only_words] == by_words
+    question = {"query": "what is sleep for", "query_vector": [1, 0], "vectors": vectors, "weights": (1, 0)}
+    assert [id for id, _, _ in texts.hybrid_search(**question)] == [4]
+    assert texts.hybrid_search(**question, any_word=False) == []
     with statements(texts.engine) as seen:
         texts.hybrid_search("file", [0, 1], vectors=vectors)
     assert len(seen) <= 1

@@ -157,6 +157,42 @@ def test_every_word_is_found_whatever_characters_are_typed(session, query, ids):
     )
 
 
+ANY = [
+    "rust",
+    "rust nowhere",
+    "C++ café",
+    "++ rust",
+    "the runner walks",
+    "",
+    "++ --",
+    "rust\0café",
+    '" OR a',
+    "x rust",
+    "😀 ru",
+]
+
+
+@pytest.mark.parametrize("query", ANY)
+def test_any_word_finds_what_each_word_finds(session, query):
+    for target in (whole(), Page.title, Page.extra):
+        each = {id for word in query.replace("\0", " ").split() for id in found(session, match(target, word))}
+        assert found(session, match(target, query, any_word=True)) == sorted(each)
+        typed = match(target, bindparam("typed"), any_word=True)
+        assert set(session.scalars(select(Page.id).where(typed), {"typed": query})) == each
+
+
+def test_of_any_word_rows_with_more_and_rarer_ones_come_first(session):
+    for query in ("see the rust language", "which language is it that runs on systems"):
+        hit = text_search(whole(), query, any_word=True)
+        ids = list(session.scalars(select(hit.c.id).order_by(hit.c.score.desc(), hit.c.id)))
+        assert set(ids) == set(found(session, match(whole(), query, any_word=True)))
+        scores = select(Page.id).where(match(whole(), query, any_word=True))
+        assert ids == list(session.scalars(scores.order_by(rank(whole(), query, any_word=True).desc(), Page.id)))
+    assert ids[0] == 1
+    with pytest.raises(InvalidArgument, match="any_word"):
+        match(whole(), "rust", escape=False, any_word=True)
+
+
 def test_a_column_of_several_is_searched_alone(session):
     assert found(session, match(Page.title, "rust")) == [1, 5]
     assert found(session, match(Page.body, "rust")) == [2, 4]
@@ -333,6 +369,7 @@ def test_a_statement_with_its_values_in_it_finds_the_same(session):
 
 
 def test_the_type_of_queries_evals():
+    assert repr(eval(repr(SearchQuery(any_word=True)))) == "SearchQuery(escape=True, form='words', any_word=True)"
     assert repr(eval(repr(SearchQuery(False, "text")))) == "SearchQuery(escape=False, form='text')"
 
 
@@ -451,6 +488,9 @@ def test_parts_of_words_are_found_by_trigrams(engine, query, ids):
         assert connection.scalars(found).all() == ids
         typed = select(table.c.id).where(match(table.c.a, bindparam("typed"))).order_by(table.c.id)
         assert connection.scalars(typed, {"typed": query}).all() == ids
+        anyone = select(table.c.id).where(match(table, query + " nowhere", any_word=True))
+        each = [connection.scalars(select(table.c.id).where(match(table, word))).all() for word in query.split()]
+        assert sorted(connection.scalars(anyone)) == sorted(set().union(*each))
         hit = text_search(table, query)
         assert sorted(connection.scalars(select(hit.c.id))) == ids
         assert all(score > 0 for score in connection.scalars(select(hit.c.score)))

@@ -27,7 +27,7 @@ from kohakuvault import (
     UnsupportedType,
     create_engine,
 )
-from kohakuvault.orm import TextTable, match
+from kohakuvault.orm import TextIndex, TextTable, match
 
 DOCS = [
     ("Rust is a language for systems, as C++ is", {"n": 1}),
@@ -62,6 +62,24 @@ def test_what_is_written_is_found_and_read(texts):
     assert texts.count_matches("language") == 2
     assert texts.count_matches("C++") == 2
     assert texts.count_matches("nothing of it") == 0
+
+
+def test_any_word_is_enough_where_it_is_said(texts):
+    texts.insert_many(DOCS)
+    question = "which coffee, or language, is fast?"
+    assert texts.search(question) == []
+    found = texts.search(question, any_word=True)
+    assert ids(found) == [2, 3, 1] or sorted(ids(found)) == [1, 2, 3]
+    assert ids(texts.search_with_text(question, any_word=True)) == ids(found)
+    marked = dict(row[0::2] for row in texts.search_with_snippets(question, snippet_tokens=20, any_word=True))
+    assert {id: piece.count("**") // 2 for id, piece in marked.items()}[3] == 1
+    assert "**fast**" in next(row[2] for row in texts.search_with_snippets(question, any_word=True) if row[0] == 2)
+    assert texts.count_matches(question, any_word=True) == 3
+    assert texts.count_matches("++ --", any_word=True) == texts.count_matches("", any_word=True) == 0
+    with pytest.raises(InvalidArgument, match="any_word"):
+        texts.search("fast", escape=False, any_word=True)
+    with pytest.raises(UnsupportedType, match="any_word is True or False"):
+        texts.search("fast", any_word="yes")
 
 
 def test_k_and_order(texts):
@@ -155,6 +173,20 @@ def test_any_text_can_be_a_key(texts, text):
     del texts[text]
     assert text not in texts
     assert texts[text + " more"] == 0
+
+
+@pytest.mark.parametrize(
+    "tokenize",
+    ["unicode61 tokenchars '-'", "unicode61 separators 'e'", "trigram", "porter ascii", "ascii tokenchars '_'"],
+)
+def test_a_text_is_a_key_by_any_tokenizer(tokenize):
+    texts = TextVault(":memory:", tokenize=tokenize)
+    for text in ("state-of-the-art", "under_score", "see the tree", "art", "ab"):
+        texts[text] = 1
+        texts[text] = 2
+        assert text in texts
+        assert texts[text] == 2
+    assert len(texts) == 5
 
 
 def test_rows_of_one_text(texts):
@@ -370,9 +402,13 @@ def test_what_a_table_was_made_with_it_keeps(url):
         ({}, "columns"),
         ({"columns": ["title"]}, "tokenize='porter'"),
         ({"columns": ["title"], "tokenize": "porter", "weights": [3]}, "weights"),
+        ({"columns": ["title"], "tokenize": "porter"}, r"weights=\[2.0\]"),
     ):
         with pytest.raises(SchemaMismatch, match=said):
             TextVault(url, **options)
+    TextVault(url, "plain").close()
+    with pytest.raises(SchemaMismatch, match="weights=None, not"):
+        TextVault(url, "plain", weights=[2])
     KVault(url, "kv")["a"] = 1
     with pytest.raises(SchemaMismatch, match="holds 'kv', not 'text'"):
         TextVault(url, "kv")
@@ -428,6 +464,22 @@ def test_a_mapped_class_and_a_session(engine):
     for option in ({"columns": ["title", "body"]}, {"tokenize": "porter"}, {"metadata": {"a": String()}}):
         with pytest.raises(InvalidArgument, match="has its own"):
             TextVault(engine, Note, **option)
+
+
+class Indexed(TextTable, Base):
+    __tablename__ = "indexed"
+    summary: Mapped[str | None]
+    __table_args__ = (TextIndex("indexed_summary", "summary"), TextIndex("indexed_parts", "content", "summary"))
+
+
+def test_a_class_may_have_indexes_beside_its_own(engine):
+    texts = TextVault(engine, Indexed)
+    id = texts.insert("the text", 1, {"summary": "in short"})
+    assert ids(texts.search("text")) == [id]
+    assert texts.search("short") == []
+    assert texts["the text"] == 1
+    assert [row[2] for row in texts.search_with_snippets("text")] == ["the **text**"]
+    assert texts.check() == []
 
 
 def test_reading_only(url):

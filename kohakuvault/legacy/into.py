@@ -15,10 +15,11 @@ from ..columns import Column, ColumnVault
 from ..errors import CorruptValue, InvalidArgument, UnsupportedType
 from ..kvault import KVault
 from ..lending import translated_errors
-from ..orm.tables import table_of, text_class
+from ..orm.tables import table_of, text_class, text_index_of
 from ..packing import pack
 from ..rows.ids import ids_of
 from ..schema import open_tables
+from ..text.recorded import text_record
 from ..vectors import VectorKVault
 from .batches import Batches
 from .dicts import dict_rows
@@ -118,9 +119,10 @@ def import_vectors(source: Source, new: Bind, found: Found, item: ItemReport, op
 def import_texts(source: Source, new: Bind, found: Found, item: ItemReport, options: Options, told: Told) -> None:
     """Import a table of texts, under the same ids."""
     old = found.content
-    table = table_of(text_class(item.new_name, old.columns, pickle=options.pickle))
+    entity = text_class(item.new_name, old.columns, pickle=options.pickle)
+    table = table_of(entity)
     binding = bind_to(new)
-    open_tables(binding, [table], "text", {}, create=True)
+    open_tables(binding, [table], "text", text_record(text_index_of(entity)), create=True)
     reader = ValueReader(options.numbers, options.pickle)
     budget = Budget(source.path)
     takes_nul = binding.dialect.name == "sqlite"

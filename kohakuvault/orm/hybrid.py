@@ -49,6 +49,7 @@ def hybrid_search(
     candidates: int | None = None,
     metric: str = "cosine",
     escape: bool = True,
+    any_word: bool = True,
     exact: bool = False,
 ) -> Subquery:
     """Return the ``k`` rows that are best by words and by meaning together, as a FROM element.
@@ -62,6 +63,8 @@ def hybrid_search(
     text, query, escape
         What is searched by its words, and for which, as for :func:`~kohakuvault.orm.match`. A query without words
         leaves the ranks of the vectors.
+    any_word
+        One of the words is enough, as a question in a sentence needs it; False: all of them.
     vector, query_vector, metric, exact
         What is searched by vectors, and for which, as for :func:`~kohakuvault.orm.nearest`. It may be of another table,
         whose rows have the ids of those that they belong to.
@@ -112,7 +115,7 @@ def hybrid_search(
     is_one_table = _source(vector) is _source_of(searched)
     sides = []
     if of_words:
-        hit = text_search(text, query, depth, where=where, escape=escape)
+        hit = text_search(text, query, depth, where=where, escape=escape, any_word=any_word and escape)
         ranked = select(hit.c.id, _row_number(hit.c.score.desc(), hit.c.id)).subquery()
         sides.append(_side(ranked, of_words, rank_constant, of_text=True))
     if of_vectors:

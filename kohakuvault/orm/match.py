@@ -36,7 +36,9 @@ from .types.search_query import SearchQuery, check_query
 __all__ = ["Forms", "match", "rank", "search_operand", "text_search"]
 
 
-def match(target: Any, query: str | BindParameter[str], *, escape: bool = True) -> ColumnElement[bool]:
+def match(
+    target: Any, query: str | BindParameter[str], *, escape: bool = True, any_word: bool = False
+) -> ColumnElement[bool]:
     """Return whether the texts of a row match ``query``, for ``where()``.
 
     Parameters
@@ -50,6 +52,9 @@ def match(target: Any, query: str | BindParameter[str], *, escape: bool = True) 
         The query is text that somebody typed: every word of it has to be there, whatever characters are in it. A word
         without letters and digits is passed over; of nothing else, nothing is found. With ``escape=False`` it is in
         the language of FTS5, or of PostgreSQL's ``to_tsquery``.
+    any_word
+        One of the words is enough: for questions in sentences, of which the ranking makes the best of the rows that
+        have many of the words, and rare ones. Not with ``escape=False``, whose languages have an OR of their own.
 
     Raises
     ------
@@ -65,12 +70,14 @@ def match(target: Any, query: str | BindParameter[str], *, escape: bool = True) 
         session.scalars(select(Doc).where(Doc.lang == "en", match(Doc.body, "rust")))
     """
     searched = text_target(target)
-    words = search_operand(searched, query, escape)
+    words = search_operand(searched, query, escape, any_word)
     on_sqlite = searched.key.in_(_hits(searched, words, "rowid"))
     return _Match(on_sqlite, or_lacking(lambda: _ts_match(searched, words, escape)))
 
 
-def rank(target: Any, query: str | BindParameter[str], *, escape: bool = True) -> ColumnElement[float]:
+def rank(
+    target: Any, query: str | BindParameter[str], *, escape: bool = True, any_word: bool = False
+) -> ColumnElement[float]:
     """Return how well the texts of a row match ``query``, for ``order_by()``: higher is better, and 0 is not at all.
 
     It is BM25 on SQLite, with its sign changed, and ``ts_rank_cd`` on PostgreSQL: numbers of one search, to be compared
@@ -78,7 +85,7 @@ def rank(target: Any, query: str | BindParameter[str], *, escape: bool = True) -
 
     Parameters
     ----------
-    target, query, escape
+    target, query, escape, any_word
         As for :func:`match`, beside which it is used.
 
     Examples
@@ -88,7 +95,7 @@ def rank(target: Any, query: str | BindParameter[str], *, escape: bool = True) -
         select(Doc).where(match(Doc, "rust")).order_by(rank(Doc, "rust").desc())
     """
     searched = text_target(target)
-    words = search_operand(searched, query, escape)
+    words = search_operand(searched, query, escape, any_word)
     # LIMIT makes SQLite search once and keep what it found, rather than search for each row.
     hits = _hits(searched, words, "rowid", "rank").limit(literal_column("-1")).subquery()
     score = select(-hits.c.rank).where(hits.c.rowid == searched.key).correlate_except(hits).scalar_subquery()
@@ -102,12 +109,13 @@ def text_search(
     *,
     where: ColumnElement[bool] | None = None,
     escape: bool = True,
+    any_word: bool = False,
 ) -> TableValuedAlias:
     """Return the ``k`` rows that match ``query`` best, as a FROM element with the columns ``id`` and ``score``.
 
     Parameters
     ----------
-    target, query, escape
+    target, query, escape, any_word
         As for :func:`match`.
     k
         How many rows at most; a non-negative int, a ``bindparam``, or None for all.
@@ -128,7 +136,7 @@ def text_search(
         session.execute(select(Doc, hit.c.score).join(hit, hit.c.id == Doc.id).order_by(hit.c.score.desc()))
     """
     searched = text_target(target)
-    words = search_operand(searched, query, escape)
+    words = search_operand(searched, query, escape, any_word)
     if k is not None and not isinstance(k, BindParameter):
         if type(k) is not int or k < 0:
             raise InvalidArgument(f"k must be a non-negative int or None, not {k!r}")
@@ -147,11 +155,13 @@ def text_search(
     return found.table_valued(column("id", searched.key.type), column("score", Float()))
 
 
-def search_operand(searched: TextTarget, query: Any, escape: bool) -> ColumnElement[Any]:
+def search_operand(searched: TextTarget, query: Any, escape: bool, any_word: bool) -> ColumnElement[Any]:
     """Return a query as a parameter that each database gets as it takes it."""
+    if any_word and not escape:
+        raise InvalidArgument("any_word=True is of words; with escape=False the query itself says OR, or |")
     index = searched.index
     form = "trigrams" if is_of_trigrams(index) else "text" if "postgresql_config" in index.options else "words"
-    kind = SearchQuery(escape, form)
+    kind = SearchQuery(escape, form, any_word)
     if isinstance(query, BindParameter):
         return type_coerce(query, kind)
     return bindparam(None, check_query(query, escape=escape), type_=kind, unique=True)

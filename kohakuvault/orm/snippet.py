@@ -28,12 +28,13 @@ def snippet(
     end: str | BindParameter[str] = "**",
     column: Any = None,
     escape: bool = True,
+    any_word: bool = False,
 ) -> ColumnElement[str | None]:
     """Return a piece of a row's text with the words of ``query`` in it, marked; NULL for a row that does not match.
 
     Parameters
     ----------
-    target, query, escape
+    target, query, escape, any_word
         As for :func:`~kohakuvault.orm.match`, beside which it is used, or beside ``text_search``.
     tokens
         How many words the piece has at most, 1 to 64; with ``tokenize="trigram"`` characters, and two more.
@@ -57,7 +58,7 @@ def snippet(
         tokens = bindparam(None, tokens, type_=Integer(), unique=True)
     marks = [_mark(start, "start"), _mark(end, "end")]
     number = None if column is None else _number(searched, column)
-    words = search_operand(searched, query, escape)
+    words = search_operand(searched, query, escape, any_word)
     place = _place(searched, number)
     on_sqlite = _marked(searched, words, "snippet", literal_column(str(place)), *marks, literal_column("'…'"), tokens)
     return _Marked(
@@ -74,12 +75,13 @@ def highlight(
     end: str | BindParameter[str] = "**",
     column: Any = None,
     escape: bool = True,
+    any_word: bool = False,
 ) -> ColumnElement[str | None]:
     """Return a row's whole text with the words of ``query`` marked; NULL for a row that does not match.
 
     Parameters
     ----------
-    target, query, escape
+    target, query, escape, any_word
         As for :func:`~kohakuvault.orm.match`.
     start, end
         What stands around words that were found.
@@ -92,7 +94,7 @@ def highlight(
         names = ", ".join(each.name for each in searched.index.columns)
         raise InvalidArgument(f"highlight() is of one column: name one by column=, of {names}")
     marks = [_mark(start, "start"), _mark(end, "end")]
-    words = search_operand(searched, query, escape)
+    words = search_operand(searched, query, escape, any_word)
     place = max(_place(searched, number), 0)
     on_sqlite = _marked(searched, words, "highlight", literal_column(str(place)), *marks)
     return _Marked(on_sqlite, or_lacking(lambda: marked_text(searched, number, words, *marks, escape=escape)))

@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeEngine
 
 from ..errors import InvalidArgument
 from .column_ddl import complete_tables
-from .text_index import TextIndex
+from .text_index import TextIndex, text_indexes_of
 from .types import Key, Packed, Vector
 from .vector_index import VectorIndex
 
@@ -390,6 +390,12 @@ def table_of(entity: type[Any]) -> Table:
     table = entity.__table__
     assert isinstance(table, Table)
     return table
+
+
+def text_index_of(entity: type[TextTable]) -> TextIndex:
+    """Return the index of all columns of text that a mapped class of texts has from :class:`TextTable`."""
+    table = table_of(entity)
+    return next(index for index in text_indexes_of(table) if index.name == f"{table.name}_index")
 
 
 def _mapped(name: str, mixin: type[Any], attributes: dict[str, Any]) -> type[Any]:

@@ -56,7 +56,7 @@ def trigram_vector(index: TextIndex, columns: Sequence[ColumnElement[Any]]) -> C
 def trigram_match(
     index: TextIndex, columns: Sequence[ColumnElement[Any]], query: ColumnElement[Any]
 ) -> ColumnElement[bool]:
-    """Return whether each word of a query is in one of the columns.
+    """Return whether each word of a query, or any if it says so, is in one of the columns.
 
     ``query`` is a :class:`~kohakuvault.orm.types.search_query.SearchQuery` of trigrams.
     """
@@ -66,8 +66,10 @@ def trigram_match(
     words = trigram_words(query)
     word = words.c.word
     there = or_(*(func.strpos(_text(index, column), _folded(index, word)) > literal_column("0") for column in columns))
-    lacking = exists(literal_column("1")).select_from(words).where(~there).correlate_except(words)
-    return and_(found, ~lacking)
+    some = exists(literal_column("1")).select_from(words).correlate_except(words)
+    # The query is a SearchQuery, which says it.
+    any_word = getattr(query.type, "any_word", False)
+    return and_(found, some.where(there) if any_word else ~some.where(~there))
 
 
 def trigram_rank(

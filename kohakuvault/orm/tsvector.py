@@ -7,8 +7,20 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, case, func, literal, literal_column
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Float,
+    Text,
+    case,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import Function
@@ -53,9 +65,9 @@ def ts_vector(index: TextIndex, columns: Sequence[ColumnElement[Any]]) -> Column
     """Return what of the columns of an index, or one of them, is indexed."""
     labels = _labels(index) if len(columns) > 1 else None
     vectors: list[ColumnElement[Any]] = []
-    for number, column in enumerate(columns):
+    for number, each in enumerate(columns):
         vector = func.to_tsvector(
-            _regconfig(index), _normalized(index, func.coalesce(column, _NOTHING)), type_=TSVECTOR()
+            _regconfig(index), _normalized(index, func.coalesce(each, _NOTHING)), type_=TSVECTOR()
         )
         if labels is not None:
             vector = func.setweight(vector, literal_column(f"'{labels[number]}'"), type_=TSVECTOR())
@@ -69,8 +81,20 @@ def ts_vector(index: TextIndex, columns: Sequence[ColumnElement[Any]]) -> Column
 def ts_query(index: TextIndex, query: ColumnElement[Any], *, escape: bool) -> ColumnElement[Any]:
     """Return what is searched for; ``query`` is a :class:`~kohakuvault.orm.types.search_query.SearchQuery`."""
     if escape and "postgresql_config" in index.options:
+        if getattr(query.type, "any_word", False):
+            return _any_of(index, query)
         return func.plainto_tsquery(_regconfig(index), query)
     return func.to_tsquery(_regconfig(index), _normalized(index, query, separates=False))
+
+
+def _any_of(index: TextIndex, words: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a query for any of some words, each of which the configuration makes a query of."""
+    rows = func.unnest(cast(words, ARRAY(Text()))).table_valued(column("word", Text())).render_derived(name="kv_words")
+    each = cast(func.plainto_tsquery(_regconfig(index), rows.c.word), Text())
+    # A word that the configuration leaves out is an empty query.
+    joined = func.string_agg(func.nullif(each, _NOTHING), literal_column("' | '"), type_=Text())
+    found = select(func.coalesce(joined, _NOTHING)).select_from(rows).correlate_except(rows).scalar_subquery()
+    return cast(found, TSQUERY())
 
 
 def ts_rank(

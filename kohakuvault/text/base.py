@@ -11,12 +11,12 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from ..binding import Bind, Binding
 from ..errors import InvalidArgument, UnsupportedType
-from ..orm.tables import TextTable, table_of, text_class
-from ..orm.text_index import text_indexes_of
+from ..orm.tables import TextTable, table_of, text_class, text_index_of
 from ..rows.entries import Rows
 from ..rows.metadata import Declaration, declared_columns
 from ..rows.options import refuse_unknown
 from ..schema import check_name, entity_of, open_tables
+from .recorded import text_record
 from .statements import TextStatements, text_statements
 
 __all__ = ["TextBase"]
@@ -88,7 +88,7 @@ class TextBase(Rows):
                         f"{option}={value!r} is given, and the class {self.entity.__name__} has its own: leave it out"
                     )
         self._metadata = extra
-        (self._index,) = text_indexes_of(table_of(self.entity))
+        self._index = text_index_of(self.entity)
         self._columns = tuple(self.entity.__text_columns__)
         self._read_only = read_only
         self._create = create and not read_only
@@ -100,12 +100,9 @@ class TextBase(Rows):
         if pickle and not self._allows_pickle:
             raise InvalidArgument(f"pickle=True: the class {self.entity.__name__} has to say __pickle__ = True")
         # What the table is made with, and keeps.
-        self._record: dict[str, Any] = {"columns": list(self._columns), "tokenize": self._index.tokenize}
-        if self._index.weights is not None:
-            self._record["weights"] = list(self._index.weights)
+        self._record = text_record(self._index)
         if not is_own and extra:
             self._record["metadata"] = {column.name: str(column.type.compile(binding.dialect)) for column in extra}
-        self._record.update(self._index.options)
         self._open(binding)
 
     def __reduce__(self) -> tuple[Any, ...]:

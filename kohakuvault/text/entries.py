@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from .base import TextBase
 __all__ = ["TextEntries"]
 
 _NOT_GIVEN: Any = ...
+# What a tokenizer may be whose words of letters and digits are those of the text.
+_WORD_BY_WORD = {"unicode61", "ascii", "porter", "trigram", "remove_diacritics", "case_sensitive", "0", "1", "2"}
 
 
 class TextEntries(TextBase):
@@ -159,9 +162,8 @@ class TextEntries(TextBase):
     @property
     def _knows_words(self) -> bool:
         """Whether every word of letters and digits is one of the index: nothing leaves it out, or cuts it."""
-        tokenize = self._index.tokenize.lower()
-        known = all(option not in tokenize for option in ("separators", "categories"))
-        return known and "postgresql_config" not in self._index.options
+        said = set(re.findall(r"\w+", self._index.tokenize.lower()))
+        return said <= _WORD_BY_WORD and "postgresql_config" not in self._index.options
 
     def _no_text(self, texts: Mapping[str, str]) -> NotFound:
         shown = next(iter(texts.values())) if len(self._columns) == 1 else dict(texts)

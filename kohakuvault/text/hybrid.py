@@ -33,6 +33,7 @@ class TextHybrid(TextSearch):
         rank_constant: float = RANK_CONSTANT,
         candidates: int | None = None,
         escape: bool = True,
+        any_word: bool = True,
     ) -> list[tuple[int, float, Any]]:
         """Return the ``k`` rows that are best by words and by meaning together, as ``(id, score, value)``.
 
@@ -47,6 +48,8 @@ class TextHybrid(TextSearch):
         vectors
             The vault of the texts' vectors, in the same database: a row of it has the id of the text that it belongs
             to, as ``vectors.upsert(id, vector)`` makes it.
+        any_word
+            One of the words is enough, as a question in a sentence needs it; False: all of them.
         weights
             How much the words and the vectors count.
         rank_constant
@@ -71,16 +74,16 @@ class TextHybrid(TextSearch):
                 f"{vectors!r} and {self!r} are on two engines: open the one with the other as its bind, "
                 "VectorKVault(texts, …)"
             )
-        column, condition = self._checked(query, column, where, escape)
+        reading, column, condition = self._checked(query, column, where, escape, any_word and escape)
         fusion = (*check_fusion(weights, rank_constant, candidates), float(rank_constant))
         count = as_count(k)
         depth = max(count, CANDIDATES) if candidates is None else candidates
         vector = as_query_vector(query_vector, table_of(vectors.entity).c.vector.type, vectors.metric)
         binding.require_functions()
         statement = self._searches.hybrid(
-            column, escape, condition, vectors.entity, vectors.metric, fusion, depth, exact=vectors.index is None
+            column, reading, condition, vectors.entity, vectors.metric, fusion, depth, exact=vectors.index is None
         )
-        rows = self._run(statement, query, escape, vector, count, *_values(condition))
+        rows = self._run(statement, query, reading, vector, count, *_values(condition))
         return [(id, score, self._unpack_value(id, value)) for id, score, value in rows]
 
 

@@ -10,9 +10,19 @@ from ..binding import Binding
 from ..errors import SchemaMismatch
 from ..lending import translated_errors
 from ..orm.tables import MetadataColumn, TableRecord, TextTable, table_of, text_class
-from ..orm.text_index import OPTIONS
+from ..orm.text_index import OPTIONS, TextIndex
 
-__all__ = ["text_class_by_record"]
+__all__ = ["text_class_by_record", "text_record"]
+
+
+def text_record(index: TextIndex) -> dict[str, Any]:
+    """Return what ``vault_table`` keeps of a table of texts that has ``index``."""
+    return {
+        "columns": [column.name for column in index.columns],
+        "tokenize": index.tokenize,
+        "weights": None if index.weights is None else list(index.weights),
+        **index.options,
+    }
 
 
 def text_class_by_record(binding: Binding, name: str) -> type[TextTable]:

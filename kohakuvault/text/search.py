@@ -13,7 +13,7 @@ from ..rows.conditions import Condition, Where, condition_of
 from ..statements import Statement
 from .many import TextMany
 from .query_errors import explained_errors
-from .searches import TextSearches, text_searches
+from .searches import Reading, TextSearches, text_searches
 
 __all__ = ["TextSearch"]
 
@@ -22,14 +22,21 @@ class TextSearch(TextMany):
     """The part of :class:`~kohakuvault.TextVault` that searches."""
 
     def search(
-        self, query: str, k: int = 10, column: str | None = None, escape: bool = True, *, where: Where = None
+        self,
+        query: str,
+        k: int = 10,
+        column: str | None = None,
+        escape: bool = True,
+        *,
+        where: Where = None,
+        any_word: bool = False,
     ) -> list[tuple[int, float, Any]]:
         """Return the ``k`` rows that match ``query`` best as ``(id, score, value)``, the best first.
 
         Parameters
         ----------
         query
-            What somebody typed: every word of it has to be there, whatever characters are in it.
+            What somebody typed: every word of it has to be there, or any, whatever characters are in it.
         k
             How many rows at most.
         column
@@ -39,6 +46,8 @@ class TextSearch(TextMany):
             of metadata must equal. ``k`` rows are found whenever ``k`` rows match both.
         escape
             With False the query is in the language of FTS5, or of PostgreSQL's ``to_tsquery``.
+        any_word
+            One of the words is enough, for questions in sentences: the best rows have many of them, and rare ones.
 
         Raises
         ------
@@ -52,9 +61,9 @@ class TextSearch(TextMany):
         >>> [(id, value) for id, score, value in texts.search("c++ RUST")]
         [(1, 'a')]
         """
-        column, condition = self._checked(query, column, where, escape)
-        statement = self._searches.best(column, escape, condition)
-        rows = self._run(statement, query, escape, as_count(k), *_values(condition))
+        reading, column, condition = self._checked(query, column, where, escape, any_word)
+        statement = self._searches.best(column, reading, condition)
+        rows = self._run(statement, query, reading, as_count(k), *_values(condition))
         unpack = self._sql.unpack
         try:
             return [(id, score, unpack(value)) for id, score, value in rows]
@@ -63,12 +72,19 @@ class TextSearch(TextMany):
             return [(id, score, self._unpack_value(id, value)) for id, score, value in rows]
 
     def search_with_text(
-        self, query: str, k: int = 10, column: str | None = None, escape: bool = True, *, where: Where = None
+        self,
+        query: str,
+        k: int = 10,
+        column: str | None = None,
+        escape: bool = True,
+        *,
+        where: Where = None,
+        any_word: bool = False,
     ) -> list[tuple[int, float, str | dict[str, str], Any]]:
         """Return what :meth:`search` does as ``(id, score, text, value)``, of several columns ``{column: text}``."""
-        column, condition = self._checked(query, column, where, escape)
-        statement = self._searches.best(column, escape, condition, *self._columns)
-        rows = self._run(statement, query, escape, as_count(k), *_values(condition))
+        reading, column, condition = self._checked(query, column, where, escape, any_word)
+        statement = self._searches.best(column, reading, condition, *self._columns)
+        rows = self._run(statement, query, reading, as_count(k), *_values(condition))
         return [(id, score, self._as_given(texts), self._unpack_value(id, value)) for id, score, *texts, value in rows]
 
     def search_with_snippets(
@@ -83,12 +99,13 @@ class TextSearch(TextMany):
         *,
         column: str | None = None,
         where: Where = None,
+        any_word: bool = False,
     ) -> list[tuple[int, float, str, Any]]:
         """Return what :meth:`search` does as ``(id, score, snippet, value)``.
 
         Parameters
         ----------
-        query, k, column, where, escape
+        query, k, column, where, escape, any_word
             As for :meth:`search`.
         snippet_column
             Which column the snippet is of; by default that of the best piece.
@@ -103,17 +120,17 @@ class TextSearch(TextMany):
         >>> [snippet for _, _, snippet, _ in texts.search_with_snippets("fox", snippet_tokens=4)]
         ['the quick brown **fox**…']
         """
-        column, condition = self._checked(query, column, where, escape)
+        reading, column, condition = self._checked(query, column, where, escape, any_word)
         of = column if snippet_column is None else self._checked_column(snippet_column, "snippet_column")
         if type(snippet_tokens) is not int or not 1 <= snippet_tokens <= 64:
             raise InvalidArgument(f"snippet_tokens is an int from 1 to 64, not {snippet_tokens!r:.60}")
         for mark in (highlight_start, highlight_end):
             check_query(mark, escape=False)
-        statement = self._searches.snippets(column, of, escape, condition)
+        statement = self._searches.snippets(column, of, reading, condition)
         rows = self._run(
             statement,
             query,
-            escape,
+            reading,
             as_count(k),
             snippet_tokens,
             highlight_start,
@@ -122,15 +139,23 @@ class TextSearch(TextMany):
         )
         return [(id, score, piece, self._unpack_value(id, value)) for id, score, piece, value in rows]
 
-    def count_matches(self, query: str, column: str | None = None, escape: bool = True, *, where: Where = None) -> int:
+    def count_matches(
+        self,
+        query: str,
+        column: str | None = None,
+        escape: bool = True,
+        *,
+        where: Where = None,
+        any_word: bool = False,
+    ) -> int:
         """Return how many rows :meth:`search` would find with a ``k`` that is large enough."""
-        column, condition = self._checked(query, column, where, escape)
-        ((count,),) = self._run(self._searches.count(column, escape, condition), query, escape, *_values(condition))
+        reading, column, condition = self._checked(query, column, where, escape, any_word)
+        ((count,),) = self._run(self._searches.count(column, reading, condition), query, reading, *_values(condition))
         return int(count)
 
-    def _run(self, statement: Statement, query: str, escape: bool, *values: Any) -> list[Any]:
+    def _run(self, statement: Statement, query: str, reading: Reading, *values: Any) -> list[Any]:
         binding = self.binding
-        if escape:
+        if reading.escape:
             return binding.all(statement, query, *values)
         with explained_errors(query, self._columns, binding.dialect.name):
             return binding.all(statement, query, *values)
@@ -140,12 +165,16 @@ class TextSearch(TextMany):
         entity: Any = self.entity
         return text_searches(entity, self.binding.dialect)
 
-    def _checked(self, query: Any, column: Any, where: Where, escape: Any) -> tuple[str | None, Condition | None]:
+    def _checked(
+        self, query: Any, column: Any, where: Where, escape: Any, any_word: Any
+    ) -> tuple[Reading, str | None, Condition | None]:
         check_query(query, escape=bool(escape))
-        if not isinstance(escape, bool):
-            raise UnsupportedType(f"escape is True or False, not {escape!r:.60}")
+        for name, flag in (("escape", escape), ("any_word", any_word)):
+            if not isinstance(flag, bool):
+                raise UnsupportedType(f"{name} is True or False, not {flag!r:.60}")
         column = None if column is None else self._checked_column(column, "column")
-        return column, condition_of(where, table_of(self.entity), self._sql.metadata)
+        condition = condition_of(where, table_of(self.entity), self._sql.metadata)
+        return Reading(escape, any_word), column, condition
 
     def _checked_column(self, column: Any, what: str) -> str:
         if column not in self._columns:

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, ColumnElement, String, Text, and_, bindparam,
 from sqlalchemy.engine import Dialect
 
 from ..orm.match import match
-from ..orm.tables import TextTable, table_of
+from ..orm.tables import TextTable, table_of, text_index_of
 from ..orm.types import Packed
 from ..rows.statements import TableStatements
 from ..statements import Statement
@@ -82,7 +82,7 @@ class TextStatements(TableStatements):
         if not by_words:
             return and_(*equal), names
         words = f"{self._prefix}words"
-        target: Any = self._entity if len(columns) > 1 else getattr(self._entity, columns[0])
+        target: Any = text_index_of(self._entity) if len(columns) > 1 else getattr(self._entity, columns[0])
         return and_(match(target, bindparam(words, type_=Text())), *equal), [words, *names]
 
     def of_texts(self, columns: tuple[str, ...], by_words: bool) -> Statement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy.engine import Dialect
@@ -35,25 +36,30 @@ class SearchQuery(TypeDecorator[str]):
     Parameters
     ----------
     escape
-        Whether it is text, all of whose words are to be found; otherwise it is in the database's own language.
+        Whether it is text, whose words are to be found; otherwise it is in the database's own language.
     form
-        What PostgreSQL takes: ``"words"``, a ``tsquery`` of them; ``"text"``, for it to parse itself; ``"trigrams"``, a
-        ``tsquery`` of them and the words, in an array.
+        What PostgreSQL takes: ``"words"``, a ``tsquery`` of them; ``"text"``, for it to parse itself, an array of words
+        where any is enough; ``"trigrams"``, a ``tsquery`` of them and the words, in an array.
+    any_word
+        Whether one of the words is enough.
     """
 
     impl = Text
     cache_ok = True
 
-    def __init__(self, escape: bool = True, form: str = "words") -> None:
+    def __init__(self, escape: bool = True, form: str = "words", any_word: bool = False) -> None:
         super().__init__()
         self.escape = escape
         self.form = form
+        self.any_word = any_word
 
     def __repr__(self) -> str:
-        return f"SearchQuery(escape={self.escape!r}, form={self.form!r})"
+        any_word = ", any_word=True" if self.any_word else ""
+        return f"SearchQuery(escape={self.escape!r}, form={self.form!r}{any_word})"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        is_array = self.escape and self.form == "trigrams" and dialect.name == "postgresql"
+        is_array = self.escape and (self.form == "trigrams" or (self.form == "text" and self.any_word))
+        is_array = is_array and dialect.name == "postgresql"
         return dialect.type_descriptor(ARRAY(Text()) if is_array else Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
@@ -63,35 +69,42 @@ class SearchQuery(TypeDecorator[str]):
         # Once each: who pastes a page searches for its words.
         words = list(dict.fromkeys(query.replace("\0", " ").split()))
         if dialect.name != "postgresql":
-            return _as_phrases(words)
+            return _as_phrases(words, " OR " if self.any_word else " ")
         if self.form == "trigrams":
-            return _as_trigrams(words)
-        return _as_tsquery(words) if self.form == "words" else " ".join(words)
+            return _as_trigrams(words, any_word=self.any_word)
+        if self.form == "words":
+            return _as_tsquery(words, " | " if self.any_word else " & ")
+        return words if self.any_word else " ".join(words)
 
     # What is shown of a statement is what would be run.
     process_literal_param = process_bind_param
 
 
-def _as_phrases(words: list[str]) -> str:
+def _as_phrases(words: list[str], between: str) -> str:
     """Return a query of FTS5: every word is a string, which its tokenizer splits, and strings side by side mean AND.
 
     The operator AND would not do: beside it, a string without tokens matches nothing.
     """
     # Nothing at all would be a syntax error.
-    return " ".join('"' + word.replace('"', '""') + '"' for word in words) or '""'
+    return between.join('"' + word.replace('"', '""') + '"' for word in words) or '""'
 
 
-def _as_tsquery(words: list[str]) -> str:
+def _as_tsquery(words: list[str], between: str) -> str:
     """Return a query of PostgreSQL that means the same: the tokens of a word are adjacent."""
-    return " & ".join(" <-> ".join(tokens) for tokens in map(_tokens, words) if tokens)
+    return between.join(" <-> ".join(tokens) for tokens in map(_tokens, words) if tokens)
 
 
-def _as_trigrams(words: list[str]) -> list[str]:
+def _as_trigrams(words: list[str], *, any_word: bool) -> list[str]:
     """Return a query of PostgreSQL and the words that are long enough, as FTS5 passes over others."""
     words = [word for word in words if len(word) >= 3]
-    trigrams = dict.fromkeys(word[at : at + 3] for word in words for at in range(len(word) - 2))
-    quoted = ("'" + each.replace("\\", "\\\\").replace("'", "''") + "'" for each in trigrams)
-    return [" & ".join(quoted), *words]
+    of_words = [dict.fromkeys(word[at : at + 3] for at in range(len(word) - 2)) for word in words]
+    if not any_word:
+        return [_all_trigrams(dict.fromkeys(each for trigrams in of_words for each in trigrams)), *words]
+    return [" | ".join(f"({_all_trigrams(trigrams)})" for trigrams in of_words), *words]
+
+
+def _all_trigrams(trigrams: Iterable[str]) -> str:
+    return " & ".join("'" + each.replace("\\", "\\\\").replace("'", "''") + "'" for each in trigrams)
 
 
 def _tokens(word: str) -> list[str]:
