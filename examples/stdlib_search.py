@@ -6,7 +6,8 @@ index and a full-text index. Rolled back it leaves none of them, committed all o
     python examples/stdlib_search.py                                   the whole tour
     python examples/stdlib_search.py "how do I parse a date"           a question of your own
     python examples/stdlib_search.py "wait for a result" -m asyncio    only within one module
-    python examples/stdlib_search.py "sleep for some seconds" -w time  by these words too: hybrid search
+    python examples/stdlib_search.py "make a file smaller" --hybrid    by meaning and by its words
+    python examples/stdlib_search.py "sleep for some seconds" -w time  by meaning and by other words
     python examples/stdlib_search.py --database stdlib.db              keep the database, and use it next time
 """
 
@@ -50,8 +51,8 @@ DIMENSIONS = 384  # of a vector that the model makes
 BATCH = 500  # documents written between two steps of the progress bar
 SHOWN = 6  # questions of the tour whose answers are printed; all of them are asked
 WITHIN = ("sleep for some seconds", "asyncio")  # the tour's question within one module
-# The tour's questions by meaning, each with the words to find beside it.
-WITH_WORDS = [("sleep for some seconds", "asyncio"), ("open a zip archive and list its members", "namelist")]
+# The tour's questions by meaning, each with the words to find beside it: some of one's own, or the question's.
+WITH_WORDS = [("sleep for some seconds", "asyncio"), ("open a zip archive and list its members", None)]
 
 NO_MODEL = (
     "a question of your own needs sentence-transformers and its model on this machine: "
@@ -320,18 +321,18 @@ def show_filtered(session: Session, corpus: Corpus, k: int) -> None:
 
 
 def search_both(session: Session, words: str, query: Floats, k: int) -> list[tuple[float, str]]:
-    """Search by words and by meaning in one statement; the best of both rankings come first."""
+    """Search by any of the words and by meaning in one statement; the best of both rankings come first."""
     found = open_pages(session).hybrid_search(words, query, k, vectors=open_vectors(session))
     return [(score, name) for _, score, name in found]
 
 
 def show_both(session: Session, question: str, words: str, query: Floats, k: int) -> None:
     """Print what words find, what meaning finds, and what both find together."""
-    by_words = [name for _, _, name in open_pages(session).search(words, k)]
+    by_words = [name for _, _, name in open_pages(session).search(words, k, any_word=True)]
     by_meaning = [hit.name for hit in search_vault(session, query, k)]
     both = [name for _, name in search_both(session, words, query, k)]
     console.print()
-    console.print(Text(f"{question}; by the words: {words}", "bold"))
+    console.print(Text(question if words == question else f"{question}; by the words: {words}", "bold"))
     table = Table("rank", "words alone", "meaning alone", "both", box=None, pad_edge=False)
     table.columns[0].justify = "right"
     for rank in range(max(map(len, (by_words, by_meaning, both)))):
@@ -343,7 +344,7 @@ def show_both(session: Session, question: str, words: str, query: Floats, k: int
 def show_hybrid(session: Session, corpus: Corpus, k: int) -> None:
     heading("Answers: TextVault.hybrid_search, words and meaning in one statement")
     for question, words in WITH_WORDS:
-        show_both(session, question, words, corpus.question_embeddings[corpus.questions.index(question)], k)
+        show_both(session, question, words or question, corpus.question_embeddings[corpus.questions.index(question)], k)
 
 
 # -- a question of one's own -----------------------------------------------------------------------
@@ -440,15 +441,17 @@ def stop(message: str, code: int = 1) -> NoReturn:
 def main(
     question: Annotated[str | None, typer.Argument(help="What to look for, in your own words.")] = None,
     module: Annotated[str | None, typer.Option("--module", "-m", help="Look only in this module.")] = None,
-    words: Annotated[str | None, typer.Option("--words", "-w", help="Look for these words too.")] = None,
+    words: Annotated[str | None, typer.Option("--words", "-w", help="Look for any of these words too.")] = None,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Look for any of the question's words too.")] = False,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
     database: Annotated[
         str | None, typer.Option(help="File or PostgreSQL URL that is kept; default: a temporary file.")
     ] = None,
 ) -> None:
     """Search the documentation of Python's standard library by meaning, by words, and by both."""
-    if words is not None and (question is None or module is not None):
-        stop("--words goes with a question, and not with --module", code=2)
+    if (hybrid or words is not None) and (question is None or module is not None):
+        stop("--hybrid and --words go with a question, and not with --module", code=2)
+    words = question if hybrid and words is None else words
     corpus = read_corpus()
     query = None if question is None else embed(question, corpus)
     try:

@@ -145,7 +145,7 @@ def test_the_filtered_search_stays_in_its_module(tour: Run) -> None:
 
 def both(output: str) -> dict[str, list[list[str]]]:
     """Return what words, meaning and both found, by the line above the table."""
-    table = r"^(.+; by the words: .+?) *\nrank +words alone +meaning alone +both *\n((?: +\d.*\n)+)"
+    table = r"^(.+?) *\nrank +words alone +meaning alone +both *\n((?: +\d.*\n)+)"
     return {
         title: [line.split()[1:] for line in rows.splitlines()]
         for title, rows in re.findall(table, output, re.MULTILINE)
@@ -220,6 +220,16 @@ def test_a_question_within_one_module(tour: Run) -> None:
     assert all(hit.name.startswith("tarfile") for hit in hits)
 
 
+def test_a_question_by_its_own_words(tour: Run) -> None:
+    done = run_demo(GZIP, "--hybrid", "--database", str(tour.file))
+    assert (done.returncode, done.stderr) == (0, "")
+    ((title, rows),) = both(done.stdout).items()
+    assert title == GZIP
+    by_words, by_meaning, by_both = zip(*rows, strict=True)
+    assert by_both[0] in (*by_words, *by_meaning)
+    assert run_demo("--hybrid").returncode == 2
+
+
 def test_a_question_with_words(tour: Run) -> None:
     done = run_demo(GZIP, "--words", "mtime", "-k", "3", "--database", str(tour.file))
     assert (done.returncode, done.stderr) == (0, "")
@@ -229,7 +239,7 @@ def test_a_question_with_words(tour: Run) -> None:
     for wrong in (["--words", "mtime"], [GZIP, "--words", "mtime", "--module", "gzip"]):
         refused = run_demo(*wrong)
         assert refused.returncode == 2
-        assert "--words goes with a question" in refused.stderr
+        assert "--words go with a question" in refused.stderr
 
 
 def test_a_file_of_an_earlier_version_is_left_alone(tour: Run, tmp_path: Path) -> None:

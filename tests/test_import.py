@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 import kohakuvault
 import legacy_contents as contents
-from kohakuvault import ColumnVault, KVault, VectorKVault
+from kohakuvault import ColumnVault, KVault, TextVault, VectorKVault
 from kohakuvault.cli import app
 from kohakuvault.errors import CannotOpen, InvalidArgument, InvalidDatabase, KohakuVaultError, SchemaMismatch
 from kohakuvault.legacy import import_file
@@ -386,6 +386,10 @@ def test_texts_keep_ids_and_values_and_can_be_searched(files, engine):
         session.flush()
         only = session.scalars(select(text_class("text_vault"))).one()
         assert (only.id, only.content, only.value) == (1, "only text", None)
+    assert [row[0] for row in TextVault(engine, "articles", ["title", "body"]).search("fox 30")] == [31]
+    for wrong in ({"columns": ["title"]}, {"columns": ["title", "body"], "tokenize": "porter"}):
+        with pytest.raises(SchemaMismatch, match="was made with"):
+            TextVault(engine, "articles", **wrong)
 
 
 def test_a_text_that_is_too_long_for_postgresql_is_skipped_and_the_others_taken(files, tmp_path, new_url):

@@ -565,6 +565,8 @@ def test_a_configuration_of_postgresqls_own(new_url):
 
         assert ids("der Haus") == ids("hau:*", escape=False) == [1]
         assert ids("https://example.org/a") == [2]
+        assert ids("https://example.org/a der Straßen und", any_word=True) == [1, 2]
+        assert ids("der und", any_word=True) == ids("", any_word=True) == []
         hit = text_search(table, "straße")
         assert connection.scalars(select(hit.c.score)).one() > 0
     engine.dispose()
