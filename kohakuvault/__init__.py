@@ -1,5 +1,6 @@
 """KohakuVault: dicts, typed lists, vector and full-text search as ordinary SQLAlchemy tables on your own engine."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ._native import DataPacker, __version__, distance
@@ -37,13 +38,10 @@ if TYPE_CHECKING:
     from .asynchronous.columns import AsyncColumnVault
     from .asynchronous.engine import create_async_engine
     from .asynchronous.kvault import AsyncKVault
+    from .asynchronous.texts import AsyncTextVault
     from .asynchronous.vectors import AsyncVectorKVault
 
 __all__ = [
-    "AsyncColumn",
-    "AsyncColumnVault",
-    "AsyncKVault",
-    "AsyncVectorKVault",
     "CSBTree",
     "CannotOpen",
     "Cbor",
@@ -75,18 +73,29 @@ __all__ = [
     "VectorKVault",
     "WriterFailed",
     "__version__",
-    "create_async_engine",
     "create_engine",
     "distance",
     "doctor",
     "install",
 ]
 
+# For asyncio SQLAlchemy needs greenlet. Without it there is nothing of it to import by ``*``.
+if find_spec("greenlet") is not None:
+    __all__ += [
+        "AsyncColumn",
+        "AsyncColumnVault",
+        "AsyncKVault",
+        "AsyncTextVault",
+        "AsyncVectorKVault",
+        "create_async_engine",
+    ]
+
 # Loaded when they are asked for: applications without asyncio load nothing of it.
 _ASYNCHRONOUS = {
     "AsyncColumn": "column",
     "AsyncColumnVault": "columns",
     "AsyncKVault": "kvault",
+    "AsyncTextVault": "texts",
     "AsyncVectorKVault": "vectors",
     "create_async_engine": "engine",
 }

@@ -256,6 +256,13 @@ def test_importing_the_package_loads_nothing_for_asyncio():
     # SQLAlchemy 2.0 loads greenlet by itself.
     assert done.stdout.strip() in ("[]", "['greenlet']")
     assert {"AsyncKVault", "create_async_engine"} <= set(dir(kohakuvault))
+    without = (
+        "import sys; sys.modules['greenlet'] = None\nfrom kohakuvault import *\nprint(KVault, 'AsyncKVault' in dir())"
+    )
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "<class 'kohakuvault.kvault.KVault'> False"
+    every = "from kohakuvault import *; print(AsyncKVault, AsyncTextVault)"
+    subprocess.run([sys.executable, "-c", every], capture_output=True, check=True)
     with pytest.raises(AttributeError, match="AsyncNothing"):
         kohakuvault.AsyncNothing
 
@@ -279,7 +286,9 @@ def test_doctor_looks_at_an_engine_inside_of_run_sync(path):
 def test_other_containers_name_those_for_asyncio(path, container):
     engine = create_async_engine(path)
     for bind in (engine, AsyncSession(engine)):
-        with pytest.raises(InvalidArgument, match="AsyncKVault, AsyncColumnVault and AsyncVectorKVault"):
+        with pytest.raises(
+            InvalidArgument, match="AsyncKVault, AsyncColumnVault, AsyncVectorKVault and AsyncTextVault"
+        ):
             container(bind)
 
 

@@ -65,6 +65,8 @@ class AsyncContainer(Face[C_co]):
         self._shared: SharedEngine | None = None
         # Where it was given a path, it is of one loop.
         self._loop: asyncio.AbstractEventLoop | None = None
+        # In which it was used last.
+        self._used_in: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
         self._container: Any = None
         self._sync_engine: Engine | None = None
@@ -202,6 +204,9 @@ class AsyncContainer(Face[C_co]):
         return nullcontext()
 
     async def _run(self, function: Callable[[C_co], R], caller: Task | None, held: Held | None) -> R:
+        loop = asyncio.get_running_loop()
+        if self._used_in is not loop:
+            self._move_to(loop)
         if held is None:
             async with self._turn():
                 container = self._container
@@ -216,6 +221,16 @@ class AsyncContainer(Face[C_co]):
                 )
             with acting_as(caller):
                 return await self._spawned(function, await self._opened())
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Be of another loop from now on; of one only, as locks and connections of asyncio are."""
+        root = self._root
+        if root._used_in is not None and root._used_in is not loop and root._used_in.is_running():
+            raise InvalidArgument(
+                f"this {type(self).__name__} is in use in the event loop of another thread: open one in each loop, or "
+                f"share a {type(self).__name__.removeprefix('Async')}, which is for threads"
+            )
+        self._used_in = root._used_in = loop
 
     async def _spawned(self, function: Callable[[C_co], R], container: Any) -> R:
         assert self._sync_engine is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from functools import partial, wraps
 from itertools import islice
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
 
 from .binding import paging
 from .waiting import await_
@@ -27,6 +27,15 @@ class Face(Generic[C_co]):
     def _operate(self, function: Callable[[C_co], R]) -> Coroutine[Any, Any, R]:
         """Return a coroutine that gives ``function(…)``; it is part of the transaction that it is called in, if any."""
         raise NotImplementedError
+
+    # Without these, Python would ask for [0], [1] and so on, and get a coroutine each time, without end.
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} is iterated over by async for")
+
+    def __contains__(self, _: Any) -> NoReturn:
+        instead = "exists" if hasattr(self, "exists") else "contains"
+        raise TypeError(f"whether something is in an {type(self).__name__} is awaited: await ….{instead}(…)")
 
     async def _iterate(self, begin: Callable[[C_co], Iterable[R]]) -> AsyncGenerator[R, None]:
         """Give what ``begin`` gives, some at a time."""
