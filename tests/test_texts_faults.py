@@ -10,8 +10,10 @@ import sys
 import time
 
 import pytest
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from kohakuvault import TextVault
+from kohakuvault import DriverError, TextVault, create_engine
+from kohakuvault.orm import TextTable
 
 STRESS = bool(os.environ.get("KOHAKUVAULT_STRESS"))
 BATCH = 700
@@ -52,6 +54,57 @@ def test_a_killed_writer_leaves_whole_batches(url):
         for number in range(batches):
             assert texts.count_matches(f"batch{number}") == BATCH
         assert texts.check() == []
+
+
+# -- rows that are indexed together ------------------------------------------------------------------------
+
+MANY = [(f"number {number} of all", number) for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        "AFTER INSERT ON text_vault BEGIN UPDATE text_vault SET value = value WHERE id = NEW.id; END",
+        "AFTER INSERT ON text_vault WHEN NEW.id > 1 BEGIN UPDATE text_vault SET content = 'changed' WHERE id = 1; END",
+        "AFTER INSERT ON text_vault WHEN NEW.id = 50 BEGIN DELETE FROM text_vault WHERE id = 3; END",
+    ],
+)
+def test_the_index_has_what_a_trigger_of_ones_own_makes_of_rows(tmp_path, trigger):
+    texts = TextVault(tmp_path / "app.db")
+    with texts.transaction() as connection:
+        connection.exec_driver_sql(f"CREATE TRIGGER mine {trigger}")
+    texts.insert_many(MANY)
+    changed = "changed" in trigger
+    assert texts.count_matches("all") == len(texts) - changed
+    assert texts.count_matches("changed") == changed
+    assert texts.check() == []
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Named(TextTable, Base):
+    __tablename__ = "named"
+    name: Mapped[str | None] = mapped_column(unique=True)
+
+
+def test_what_fails_among_many_leaves_the_index_at_work(tmp_path):
+    engine = create_engine(tmp_path / "app.db")
+    with Session(engine) as session:
+        texts = TextVault(session, Named)
+        texts.insert("before", 1, {"name": "number 60"})
+        with pytest.raises(DriverError, match="UNIQUE"):
+            texts.insert_many((text, value, {"name": text.removesuffix(" of all")}) for text, value in MANY)
+        assert len(texts) == 1
+        texts.insert("one behind it", 2)
+        texts.insert_many(MANY)
+        session.commit()
+    with TextVault(engine, Named) as texts:
+        assert texts.count_matches("behind") == 1
+        assert texts.count_matches("all") == 100
+        assert texts.check() == []
+    engine.dispose()
 
 
 SETTER = """

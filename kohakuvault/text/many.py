@@ -18,8 +18,12 @@ from .statements import sizes
 
 __all__ = ["TextMany"]
 
-# Rows that are in memory at once.
-_BATCH = 1024
+# Rows that are read at once, and characters of texts beyond which those that were are written: FTS5 takes more time for
+# several statements than for one.
+_READ = 1024
+_CHARACTERS = 1 << 24
+# Rows from which on it is worth to index them together.
+_TOGETHER = 16
 # Bytes of a buffer of rows.
 _ROWS = 1 << 18
 
@@ -46,14 +50,13 @@ class TextMany(TextEntries):
             raise UnsupportedType(f"items are pairs of texts and value, not {items!r:.60}")
         rows = iter(items)
         ids: list[int] = []
-        first = list(islice(rows, _BATCH))
-        if not first:
+        batch = _batch(rows)
+        if not batch:
             return ids
         with self.binding.writing() as cursor:
-            batch = first
             while batch:
                 ids += self._insert(cursor, batch)
-                batch = list(islice(rows, _BATCH))
+                batch = _batch(rows)
             self._changed(cursor, len(ids))
         return ids
 
@@ -62,9 +65,21 @@ class TextMany(TextEntries):
         reserved = self._sql.ids.reserve(cursor, len(batch))
         if reserved is None:
             return [self._add(cursor, names, *row) for row in zip(*columns, strict=True)]
+        together = self._sql.together
+        if together is None or not isinstance(reserved, range) or len(reserved) < _TOGETHER:
+            self._insert_as(cursor, reserved, names, columns)
+        else:
+            with together.inserted(cursor, reserved):
+                self._insert_as(cursor, reserved, names, columns)
+        return list(reserved)
+
+    def _insert_as(
+        self, cursor: DriverCursor, reserved: Sequence[int], names: tuple[str, ...], columns: list[Sequence[Any]]
+    ) -> None:
+        """Insert rows under the ids that are reserved for them."""
         if len(columns) == 2 and self._sql.takes_rows and cursor.has_rows and isinstance(reserved, range):
             self._insert_packed(cursor, reserved[0], *columns)
-            return list(reserved)
+            return
         values = list(chain.from_iterable(zip(reserved, *columns, strict=True)))
         width = len(columns) + 1
         start = 0
@@ -72,7 +87,6 @@ class TextMany(TextEntries):
             while len(values) - start >= size * width:
                 cursor.run(self._sql.insert_rows(size, names), *values[start : start + size * width])
                 start += size * width
-        return list(reserved)
 
     def _insert_packed(self, cursor: DriverCursor, first: int, texts: Sequence[str], values: Sequence[Any]) -> None:
         """Insert rows under ids from ``first`` on, in a buffer that is read inside of SQLite."""
@@ -149,3 +163,25 @@ class TextMany(TextEntries):
         [(1, ('of crabs', 10))]
         """
         return self._scan(RowScan(self._sql.every_row, lambda row: (row[0], self._unpack(row[0], row[1:]))))
+
+
+def _batch(rows: Iterator[Any]) -> list[Any]:
+    """Return rows that are written together."""
+    batch: list[Any] = []
+    characters = 0
+    while characters < _CHARACTERS:
+        read = list(islice(rows, _READ))
+        batch += read
+        if len(read) < _READ:
+            break
+        characters += _characters(read)
+    return batch
+
+
+def _characters(read: Sequence[Any]) -> int:
+    """Return about how many characters there are in items, which may be anything yet."""
+    texts = [item[0] for item in read if isinstance(item, (tuple, list)) and item]
+    if {*map(type, texts)} == {str}:
+        return sum(map(len, texts))
+    columns = [text for of_row in texts if isinstance(of_row, Mapping) for text in of_row.values()]
+    return sum(len(text) for text in columns if isinstance(text, str))

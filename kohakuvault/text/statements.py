@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, String, Text, and_, bindparam, func, select
 from sqlalchemy.engine import Dialect
 
+from ..indexing.text.together import Together
 from ..orm.match import match
 from ..orm.tables import TextTable, table_of, text_index_of
 from ..orm.types import Packed
@@ -55,6 +56,11 @@ class TextStatements(TableStatements):
         rows = select(self._rows.c.position + first, self._rows.c.key, self._rows.c.value)
         added = self._table.insert().from_select(["id", *self.content, "value"], rows, include_defaults=False)
         return self._statement(added, "first", "rows")
+
+    @cached_property
+    def together(self) -> Together | None:
+        """How rows that are inserted together are indexed; None where each is by itself."""
+        return Together(text_index_of(self._entity), self._dialect) if self._dialect.name == "sqlite" else None
 
     def insert_rows(self, count: int, metadata: tuple[str, ...]) -> Statement:
         """Insert ``count`` rows of id, texts, value and those columns of metadata, one behind the other."""

@@ -5,6 +5,8 @@ REPLACE deletes: of those none fires (unless the pragma ``recursive_triggers`` i
 rows that it may replace are copied to ``<name>_replaced``; after it was written, those of them that are gone are
 forgotten by their copies. A copy always has the texts that are indexed, and copies are made of what the last written
 row might have replaced and no others.
+
+Rows that are inserted together by a TextVault are indexed together, without a trigger for each: see :mod:`.together`.
 """
 
 from __future__ import annotations
@@ -19,9 +21,13 @@ from sqlalchemy.sql import visitors
 from ...errors import InvalidArgument
 from ...orm.text_index import TextIndex
 
-__all__ = ["TRIGGERS", "create_statements", "drop_statements", "indexed_anew"]
+__all__ = ["MARK", "TRIGGERS", "create_statements", "drop_statements", "indexed_anew", "trigger_statements"]
 
 TRIGGERS = ("before_insert", "insert", "before_update", "update", "delete")
+
+# The id and the text of what is among the copies while rows are inserted that are indexed together. No copy is like it.
+MARK = (-(2**63) + 1, b"many")
+_UNLESS_TOGETHER = " WHEN NOT EXISTS (SELECT 1 FROM {replaced} WHERE id = {mark} AND c0 = {text})"
 
 # A condition, lest the empty table be cleared, which writes a page.
 _FORGET_COPIES = "DELETE FROM {replaced} WHERE id IS NOT NULL;"
@@ -47,7 +53,7 @@ def create_statements(index: TextIndex, dialect: Dialect) -> list[str]:
     made = [
         _create_table(index, dialect),
         f"CREATE TABLE {names['replaced']} (id INTEGER PRIMARY KEY{copies})",
-        *_triggers(index, dialect),
+        *trigger_statements(index, dialect),
     ]
     if index.weights is not None:
         ranking = f"bm25({', '.join(map(repr, index.weights))})"
@@ -77,7 +83,8 @@ def _create_table(index: TextIndex, dialect: Dialect) -> str:
     return f"CREATE VIRTUAL TABLE {_quote(dialect, index.name)} USING fts5({', '.join([*columns, *given])})"
 
 
-def _triggers(index: TextIndex, dialect: Dialect) -> Iterator[str]:
+def trigger_statements(index: TextIndex, dialect: Dialect) -> Iterator[str]:
+    """Give what makes each of the triggers of an index."""
     names = _names(index, dialect)
     conflicts, unique = _conflicts(index, dialect)
     names["conflicts"] = " OR ".join(conflicts)
@@ -90,9 +97,11 @@ def _triggers(index: TextIndex, dialect: Dialect) -> Iterator[str]:
     changed = f" WHERE {' OR '.join(differ)}"
     watched = "" if unique is None else f" OF {', '.join(dict.fromkeys([*keys, *unique]))}"
     written = "" if unique is None else f" OF {', '.join(dict.fromkeys([*keys, *texts, *unique]))}"
+    id, text = MARK
+    together = _UNLESS_TOGETHER.format(replaced=names["replaced"], mark=id, text=f"x'{text.hex()}'")
     events = {
-        "before_insert": ("BEFORE INSERT", [_FORGET_COPIES, _COPY], {"others": ""}),
-        "insert": ("AFTER INSERT", [_FORGET_REPLACED, _FORGET_COPIES, _INDEX], {"changed": ""}),
+        "before_insert": ("BEFORE INSERT", [_FORGET_COPIES, _COPY], {"others": "", "when": together}),
+        "insert": ("AFTER INSERT", [_FORGET_REPLACED, _FORGET_COPIES, _INDEX], {"changed": "", "when": together}),
         "before_update": (f"BEFORE UPDATE{watched}", [_FORGET_COPIES, _COPY], {"others": other}),
         "update": (
             f"AFTER UPDATE{written}",
@@ -104,7 +113,8 @@ def _triggers(index: TextIndex, dialect: Dialect) -> Iterator[str]:
     for name in TRIGGERS:
         event, statements, own = events[name]
         body = " ".join(statement.format(**names, **own) for statement in statements)
-        yield f"CREATE TRIGGER {_quote(dialect, f'{index.name}_{name}')} {event} ON {names['table']} BEGIN {body} END"
+        trigger = _quote(dialect, f"{index.name}_{name}")
+        yield f"CREATE TRIGGER {trigger} {event} ON {names['table']}{own.get('when', '')} BEGIN {body} END"
 
 
 def _conflicts(index: TextIndex, dialect: Dialect) -> tuple[list[str], list[str] | None]:
