@@ -29,11 +29,13 @@ if context.is_offline_mode():
         context.run_migrations()
 else:
     engine = said["make_engine"]()
-    with engine.connect() as connection, without_foreign_keys(connection):
-        context.configure(connection=connection, target_metadata=said["metadata"], **configure_args(**said["own"]))
-        with context.begin_transaction():
-            context.run_migrations()
-    engine.dispose()
+    try:
+        with engine.connect() as connection, without_foreign_keys(connection):
+            context.configure(connection=connection, target_metadata=said["metadata"], **configure_args(**said["own"]))
+            with context.begin_transaction():
+                context.run_migrations()
+    finally:
+        engine.dispose()
 """
 _MAKO = '''"""${message}"""
 from alembic import op

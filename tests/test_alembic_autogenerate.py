@@ -25,7 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import kohakuvault
 import orm_model
-from kohakuvault import Column, ColumnVault, KVault, VectorKVault
+from kohakuvault import Column, ColumnVault, InvalidArgument, KVault, VectorKVault
 from kohakuvault.orm import (
     Packed,
     PackedArray,
@@ -186,7 +186,12 @@ CHANGES = {
     "dimensions": (
         model(VectorIndex("ix", "embedding", kind="rabitq"), embedding=Vector(4)),
         model(VectorIndex("ix", "embedding", kind="rabitq"), embedding=Vector(8)),
-        ["DropVectorIndexOp", "ModifyTableOps", "CreateVectorIndexOp"],
+        ["DropVectorIndexOp", "RepackColumnOp", "CreateVectorIndexOp"],
+    ),
+    "elements": (
+        model(VectorIndex("ix", "embedding", kind="rabitq"), embedding=Vector(4)),
+        model(VectorIndex("ix", "embedding", kind="rabitq"), embedding=Vector(4, elem="f16")),
+        ["DropVectorIndexOp", "RepackColumnOp", "CreateVectorIndexOp"],
     ),
     "a text index is added": (model(), model(TextIndex("doc_body", "body")), ["CreateTextIndexOp"]),
     "its tokenizer": (
@@ -196,7 +201,9 @@ CHANGES = {
     ),
     "an encoding": (model(meta=Packed("msgpack")), model(meta=Packed("cbor")), ["RepackColumnOp"]),
     "bytes that are packed from now on": (model(meta=LargeBinary()), model(meta=Packed("cbor")), ["RepackColumnOp"]),
-    "the shape of tensors": (model(t=Tensor("u8", 2, 2)), model(t=Tensor("u8", 3, 2)), ["ModifyTableOps"]),
+    "the shape of tensors": (model(t=Tensor("u8", 2, 2)), model(t=Tensor("u8", 3, 2)), ["RepackColumnOp"]),
+    "the elements of tensors": (model(t=Tensor("u8", 2)), model(t=Tensor("i16", 2)), ["RepackColumnOp"]),
+    "the elements of arrays": (model(t=PackedArray("f32")), model(t=PackedArray("f64")), ["RepackColumnOp"]),
 }
 
 
@@ -263,6 +270,78 @@ def test_rows_are_in_the_indexes_and_encodings_that_a_migration_makes(migrations
     table = before.tables["doc"]
     with migrations.engine.connect() as connection:
         assert connection.scalars(select(table.c.meta).order_by(table.c.id)).all() == values
+
+
+ARRAYS = [
+    (Tensor("u8", 2), Tensor("i16", 2), [0, 200], [200, 255]),
+    (Tensor("f64", 2), Tensor("f32", 2), [0.5, 1e-3], [0.5, 1e300]),
+    (PackedArray("f32"), PackedArray("f64"), [[0.5]], None),
+    (PackedArray(), PackedArray("i32"), [1, 2], [1.5]),
+    (Vector(2), Vector(2, elem="f16"), [0.5, 1 / 3], [0.5, 1e9]),
+    (Vector(2, elem="f16"), Vector(2), [0.5, 0.25], None),
+    (Tensor("f32", 2), PackedArray("f32"), [0.5, 0.25], None),
+    (Tensor("u8", 2), Packed("msgpack"), [1, 200], None),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "good", "bad"), ARRAYS, ids=lambda each: repr(each)[:40])
+def test_arrays_are_converted_or_refused_by_a_migration_and_never_read_as_something_else(
+    migrations, old, new, good, bad
+):
+    before, after = model(t=old), model(t=new)
+    migrations.autogenerate(before)
+    migrations.upgrade()
+    with migrations.engine.begin() as connection:
+        connection.execute(before.tables["doc"].insert(), [{"id": 1, "t": good}, {"id": 2, "t": None}])
+    migrations.autogenerate(after)
+    if bad is not None and not (isinstance(new, Tensor) and new.elem == "i16"):
+        with migrations.engine.begin() as connection:
+            connection.execute(before.tables["doc"].insert(), {"id": 7, "t": bad})
+        with pytest.raises(InvalidArgument, match=r"cannot hold the value .* of row 7"):
+            migrations.upgrade()
+        with migrations.engine.begin() as connection:
+            found = connection.scalar(select(before.tables["doc"].c.t).where(before.tables["doc"].c.id == 7))
+            assert np.allclose(found, bad)
+            connection.execute(before.tables["doc"].delete().where(before.tables["doc"].c.id == 7))
+    migrations.upgrade()
+    with migrations.engine.connect() as connection:
+        found = connection.scalars(select(after.tables["doc"].c.t).order_by(after.tables["doc"].c.id)).all()
+    assert np.allclose(found[0], good, rtol=1e-3)
+    assert found[1] is None
+    migrations.downgrade("r1")
+    with migrations.engine.connect() as connection:
+        found = connection.scalars(select(before.tables["doc"].c.t).order_by(before.tables["doc"].c.id)).all()
+    assert np.allclose(found[0], good, rtol=1e-3)
+
+
+def test_an_encoding_and_nullability_may_change_at_once(tmp_path, url):
+    def doc(type_, nullable):
+        metadata = MetaData()
+        columns = [sqlalchemy.Column("id", Integer, primary_key=True)]
+        Table("doc", metadata, *columns, sqlalchemy.Column("meta", type_, nullable=nullable))
+        return metadata
+
+    before, after = doc(Packed("msgpack"), True), doc(Packed("cbor"), False)
+    for batch in (True, False) if url.get_backend_name() == "postgresql" else (True,):
+        folder = tmp_path / str(batch)
+        folder.mkdir()
+        migrations = Migrations(folder, url, lambda: kohakuvault.create_engine(url), render_as_batch=batch)
+        migrations.autogenerate(before)
+        migrations.upgrade()
+        with migrations.engine.begin() as connection:
+            connection.execute(before.tables["doc"].insert(), [{"meta": {"a": 1}}, {"meta": [1, 2]}])
+        script = migrations.autogenerate(after)
+        migrations.upgrade()
+        assert migrations.operations(after) == [], script
+        with migrations.engine.connect() as connection:
+            found = connection.scalars(select(after.tables["doc"].c.meta).order_by(after.tables["doc"].c.id))
+            assert found.all() == [{"a": 1}, [1, 2]]
+        migrations.downgrade("r1")
+        with migrations.engine.connect() as connection:
+            found = connection.scalars(select(before.tables["doc"].c.meta).order_by(before.tables["doc"].c.id))
+            assert found.all() == [{"a": 1}, [1, 2]]
+        migrations.downgrade("base")
+        migrations.engine.dispose()
 
 
 def test_a_removed_table_takes_its_indexes_along(migrations):

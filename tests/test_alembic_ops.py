@@ -129,7 +129,7 @@ def test_wrong_arguments_are_told(engine):
             op.create_vector_index("ix", "lost", "embedding")
         with pytest.raises(InvalidArgument, match=r"give type_, such as type_=Vector\(384\)"):
             op.create_vector_index("ix", "doc", "body")
-        with pytest.raises(InvalidArgument, match="one of to and from_ is a Packed type"):
+        with pytest.raises(InvalidArgument, match="one of to and from_ is a Packed type, or both are of arrays"):
             op.repack_column("doc", "body", to=Text(), from_=LargeBinary())
 
 

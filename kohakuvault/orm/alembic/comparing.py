@@ -13,7 +13,7 @@ from sqlalchemy import Table, func, literal_column, select
 from sqlalchemy.engine import Connection
 
 from ..attached import attached_to
-from ..pgvector import kind_on_postgresql
+from ..pgvector import POSTGRESQL_TYPES, kind_on_postgresql
 from ..row_containers import VaultList
 from ..vector_index import VectorIndex, indexes_of
 from .found_indexes import FoundIndex
@@ -144,7 +144,9 @@ def _is_same(connection: Connection, found: FoundIndex, wanted: VectorIndex) -> 
     options = {name: value for name, value in wanted.options.items() if name in _OPTIONS.get(kind or "", ())}
     # Lists that were not asked for are chosen by the number of rows.
     made_with = {name: value for name, value in found.options.items() if name in options or name not in ("lists",)}
-    return same and found.kind == kind and made_with == options
+    # Vectors of two kinds of elements may be of one type there.
+    is_of_type = POSTGRESQL_TYPES[found.element] == POSTGRESQL_TYPES[wanted.element]
+    return same and is_of_type and found.kind == kind and made_with == options
 
 
 def _is_wanted(connection: Connection, wanted: VectorIndex, conn_table: Table | None) -> bool:

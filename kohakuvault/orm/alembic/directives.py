@@ -17,7 +17,7 @@ from .implied_table import KINDS
 from .operation import VaultOperation
 from .prepare import PrepareVaultTypesOp
 from .rendering import name_of_type
-from .repack import RepackColumnOp
+from .repack import RepackColumnOp, is_repacked
 from .row_container_ops import CreateVaultDictOp
 from .vault_table_ops import CreateVaultTableOp
 
@@ -75,7 +75,7 @@ def _in_order(modify: ops.ModifyTableOps, made: set[tuple[str, str]]) -> list[An
             after.insert(0, repack)
         else:
             kept.append(operation)
-    if len(kept) == len(modify.ops):
+    if len(kept) == len(modify.ops) and not before and not after:
         return [modify]
     rest = ops.ModifyTableOps(modify.table_name, kept, schema=modify.schema)
     return [*before, *([rest] if kept else []), *after]
@@ -84,15 +84,16 @@ def _in_order(modify: ops.ModifyTableOps, made: set[tuple[str, str]]) -> list[An
 def _repack(operation: ops.AlterColumnOp) -> RepackColumnOp | None:
     """Take the change of type out of an operation, if values have to be rewritten for it."""
     to, from_ = operation.modify_type, operation.existing_type
-    if to is None or from_ is None or not (isinstance(to, Packed) or isinstance(from_, Packed)):
+    if to is None or from_ is None or not is_repacked(to, from_):
         return None
     if isinstance(from_, LargeBinary) and not isinstance(from_, Packed):
         # As every database has it.
         from_ = LargeBinary()
     elif type(from_).__module__.startswith("sqlalchemy.dialects.sqlite"):
         from_ = from_.as_generic()
+    # What else is altered is so before the values are rewritten, and after they were on the way back.
     operation.modify_type = None
-    operation.existing_type = to
+    operation.existing_type = from_
     return RepackColumnOp(operation.table_name, operation.column_name, to=to, from_=from_, schema=operation.schema)
 
 

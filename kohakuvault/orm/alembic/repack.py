@@ -28,10 +28,10 @@ from sqlalchemy.types import TypeEngine
 
 from ...errors import InvalidArgument, KohakuVaultError
 from ...packing import pack
-from ..types import Packed
+from ..types import Packed, PackedArray, Tensor, Vector
 from .operation import VaultOperation, in_order, run
 
-__all__ = ["RepackColumnOp"]
+__all__ = ["RepackColumnOp", "is_repacked"]
 
 Progress = Callable[[int, int], Any]
 
@@ -41,6 +41,7 @@ _PAGE = 1000
 # Rows after which the log has a line.
 _OFTEN = 100_000
 _TEMPORARY = "_kohakuvault_repacked"
+_ARRAYS = (PackedArray, Tensor, Vector)
 
 
 @Operations.register_operation("repack_column")
@@ -96,6 +97,10 @@ class RepackColumnOp(VaultOperation):
         One of the two types is :class:`~kohakuvault.orm.Packed`; the other may be ``LargeBinary``, ``JSON``,
         ``PickleType``, ``Text`` and such. A value that would not come back as it is, is an error that names its row.
 
+        Or both are arrays: :class:`~kohakuvault.orm.Tensor`, :class:`~kohakuvault.orm.PackedArray` or
+        :class:`~kohakuvault.orm.Vector`. Arrays are converted as the new type converts what it is given: floats are
+        rounded to narrower ones; numbers out of its range, and another shape, are errors that name the row.
+
         Parameters
         ----------
         table_name, column_name
@@ -120,10 +125,11 @@ class RepackColumnOp(VaultOperation):
 @Operations.implementation_for(RepackColumnOp)
 def _repack(operations: Operations, operation: RepackColumnOp) -> None:
     in_order(operations)
-    if not isinstance(operation.to, Packed) and not isinstance(operation.from_, Packed):
+    if not is_repacked(operation.to, operation.from_):
         raise InvalidArgument(
             f"repack_column of {operation.table_name}.{operation.column_name}: one of to and from_ is a Packed type, "
-            f"but they are {operation.to!r} and {operation.from_!r}; use op.alter_column for those"
+            f"or both are of arrays, but they are {operation.to!r} and {operation.from_!r}; use op.alter_column for "
+            "those"
         )
     context = operations.migration_context
     rewrites = not _reads_all_of(operation.to, operation.from_)
@@ -150,6 +156,13 @@ def _repack(operations: Operations, operation: RepackColumnOp) -> None:
         _rewrite(connection, operation, _TEMPORARY)
         _change_type(operations, operation, _TEMPORARY)
         run(operations, [f"ALTER TABLE {table} DROP COLUMN {_TEMPORARY}"])
+
+
+def is_repacked(to: TypeEngine[Any], from_: TypeEngine[Any]) -> bool:
+    """Whether values of one type have to be rewritten for the other: their bytes mean another thing there."""
+    if isinstance(to, Packed) or isinstance(from_, Packed):
+        return True
+    return isinstance(to, _ARRAYS) and isinstance(from_, _ARRAYS)
 
 
 def _reads_all_of(to: TypeEngine[Any], from_: TypeEngine[Any]) -> bool:
@@ -262,6 +275,8 @@ class _Conversion:
             if isinstance(operation.to, String) and type(value) is not str:
                 raise TypeError(f"it is of type {type(value).__name__}")
             stored = value if self._bind is None else self._bind(value)
+            if isinstance(operation.to, _ARRAYS):
+                return value
             back = stored if self._result is None else self._result(stored)
             if type(back) is type(value) and pack(back, allow_pickle=True) == pack(value, allow_pickle=True):
                 return value
