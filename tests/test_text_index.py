@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sqlite3
 
+import numpy as np
 import pytest
 import sqlalchemy
 from sqlalchemy import (
@@ -31,7 +32,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 from kohakuvault import InvalidArgument, KVault, SchemaMismatch, UnsupportedType, create_engine
 from kohakuvault.errors import UnknownOption
 from kohakuvault.indexing.text.ddl import create_statements, drop_statements
-from kohakuvault.orm import TextIndex, match, text_search
+from kohakuvault.orm import TextIndex, Vector, VectorIndex, match, text_search, vault_list
 from kohakuvault.orm.text_index import satellites_of, text_indexes_of
 
 
@@ -643,6 +644,50 @@ def test_a_missing_index_on_postgresql_is_found_and_made(new_url):
     index.rebuild(engine)
     assert index.check(engine) == []
     engine.dispose()
+
+
+@pytest.mark.parametrize("first", ["vectors", "texts", "lists"])
+@pytest.mark.parametrize("write", ["insert", "update", "delete"])
+def test_a_write_behind_a_change_of_the_schema_succeeds_whatever_else_the_table_has(new_url, first, write):
+    """SQLite's triggers of FTS5 and others depend on the order in which they were made."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    index = TextIndex("page_text", "body")
+
+    class Page(Base):
+        __tablename__ = "page"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        body: Mapped[str]
+        tags: Mapped[list[int]] = vault_list("i64")
+        embedding: Mapped[np.ndarray] = mapped_column(Vector(2))
+        __table_args__ = (
+            (index, VectorIndex("v", "embedding")) if first == "texts" else (VectorIndex("v", "embedding"), index)
+        )
+
+    url = new_url("sqlite")
+    engine, other = create_engine(url), create_engine(url)
+    Base.metadata.create_all(other)
+    with Session(other) as session:
+        session.add_all([Page(body="one", tags=[1], embedding=[1, 0]), Page(body="two", embedding=[1, 0])])
+        session.commit()
+    with engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(Page)) == 2
+    KVault(other, "made_meanwhile")["a"] = 1
+    with engine.begin() as connection:
+        if write == "insert":
+            connection.execute(insert(Page).values(body="three", embedding=[0, 1]))
+        elif write == "update":
+            connection.execute(update(Page).values(body="three"))
+        else:
+            connection.execute(delete(Page).where(Page.id == 1))
+    with engine.connect() as connection:
+        expected = {"insert": [3], "update": [1, 2], "delete": []}[write]
+        assert ids(connection, Page.__table__, "three") == expected
+    assert index.check(engine) == []
+    engine.dispose()
+    other.dispose()
 
 
 def test_two_connections_write_and_one_is_rolled_back(new_url):

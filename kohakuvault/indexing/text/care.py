@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from ...binding import Binding
 from ...errors import SchemaMismatch
 from ...lending import translated_errors
+from ...orm.attached import Attachment, attached_to
 from ...orm.text_index import TextIndex, satellites_of
 from .ddl import create_statements, drop_statements
 from .fts5 import TRIGGERS
@@ -18,6 +19,9 @@ from .fts5 import TRIGGERS
 __all__ = ["check", "create", "drop", "exists", "rebuild"]
 
 _SQL_OF = "SELECT sql FROM sqlite_master WHERE type = ? AND lower(name) = lower(?)"
+_TRIGGERS_OF = (
+    "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?) ORDER BY rowid"
+)
 _INDEX_OF = """
 SELECT indisvalid, indrelid = to_regclass(%s), amname
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
@@ -31,6 +35,24 @@ def create(connection: Connection, index: TextIndex) -> None:
     if connection.dialect.name == "sqlite":
         _drop_orphan(connection, index)
     _run(connection, statements)
+    if connection.dialect.name == "sqlite":
+        _make_first(connection, index)
+
+
+def _make_first(connection: Connection, index: TextIndex) -> None:
+    """Make the triggers anew that other things of ours have on the table, so that those of the index are the first.
+
+    SQLite compiles triggers from the last that was made to the first. If FTS5 is used in one for the first time, and
+    another connection has changed the schema, it is read again in the middle of the statement: a trigger that is
+    compiled after it then fails once, with "no such table" of one that is there (as of SQLite 3.40).
+    """
+    prefixes = tuple(
+        f"{each.name}_".lower() for each in attached_to(index.table, Attachment) if not isinstance(each, TextIndex)
+    )
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    for name, sql in connection.exec_driver_sql(_TRIGGERS_OF, (index.table.name,)).all():
+        if prefixes and name.lower().startswith(prefixes):
+            _run(connection, [f"DROP TRIGGER {quote(name)}", sql])
 
 
 def drop(connection: Connection, index: TextIndex) -> None:
