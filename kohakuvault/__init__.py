@@ -1,5 +1,7 @@
 """KohakuVault: dicts, typed lists, vector and full-text search as ordinary SQLAlchemy tables on your own engine."""
 
+import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from ._native import DataPacker, __version__, distance
@@ -37,12 +39,14 @@ if TYPE_CHECKING:
     from .asynchronous.columns import AsyncColumnVault
     from .asynchronous.engine import create_async_engine
     from .asynchronous.kvault import AsyncKVault
+    from .asynchronous.texts import AsyncTextVault
     from .asynchronous.vectors import AsyncVectorKVault
 
 __all__ = [
     "AsyncColumn",
     "AsyncColumnVault",
     "AsyncKVault",
+    "AsyncTextVault",
     "AsyncVectorKVault",
     "CSBTree",
     "CannotOpen",
@@ -86,16 +90,34 @@ _ASYNCHRONOUS = {
     "AsyncColumn": "column",
     "AsyncColumnVault": "columns",
     "AsyncKVault": "kvault",
+    "AsyncTextVault": "texts",
     "AsyncVectorKVault": "vectors",
     "create_async_engine": "engine",
 }
 
 
+def _has_greenlet() -> bool:
+    try:
+        return importlib.util.find_spec("greenlet") is not None
+    except (ImportError, ValueError):
+        return False
+
+
+if not _has_greenlet():
+    # `from kohakuvault import *` asks for every name that is there.
+    for _name in _ASYNCHRONOUS:
+        __all__.remove(_name)
+    del _name
+
+
 def __getattr__(name: str) -> Any:
     if name not in _ASYNCHRONOUS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
+    if not _has_greenlet():
+        raise ImportError(
+            f"kohakuvault.{name} needs greenlet, which is not installed: pip install 'kohakuvault[async]'",
+            name="greenlet",
+        )
     module = importlib.import_module(f"{__name__}.asynchronous.{_ASYNCHRONOUS[name]}")
     return globals().setdefault(name, getattr(module, name))
 

@@ -24,6 +24,7 @@ from kohakuvault import (
     ExtensionUnavailable,
     InvalidArgument,
     KVault,
+    TextVault,
     VectorKVault,
     create_async_engine,
     doctor,
@@ -275,11 +276,11 @@ def test_doctor_looks_at_an_engine_inside_of_run_sync(path):
     assert set(report.settings) == set(PRAGMAS)
 
 
-@pytest.mark.parametrize("container", [KVault, ColumnVault, VectorKVault])
+@pytest.mark.parametrize("container", [KVault, ColumnVault, TextVault, VectorKVault])
 def test_other_containers_name_those_for_asyncio(path, container):
     engine = create_async_engine(path)
     for bind in (engine, AsyncSession(engine)):
-        with pytest.raises(InvalidArgument, match="AsyncKVault, AsyncColumnVault and AsyncVectorKVault"):
+        with pytest.raises(InvalidArgument, match="AsyncKVault, AsyncColumnVault, AsyncTextVault and AsyncVector"):
             container(bind)
 
 

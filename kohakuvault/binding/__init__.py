@@ -55,8 +55,8 @@ def bind_to(bind: Bind, *, read_only: bool = False) -> Binding:
     hint = ""
     if hasattr(bind, "sync_engine") or hasattr(bind, "sync_session"):
         hint = (
-            "; AsyncKVault, AsyncColumnVault and AsyncVectorKVault take that, and in await session.run_sync(lambda "
-            "session: …) there is one for this"
+            "; AsyncKVault, AsyncColumnVault, AsyncTextVault and AsyncVectorKVault take that, and in await "
+            "session.run_sync(lambda session: …) there is one for this"
         )
     raise InvalidArgument(
         "bind must be a path, URL, Engine, Connection, Session or another container, "
