@@ -261,6 +261,40 @@ def test_importing_the_package_loads_nothing_for_asyncio():
         kohakuvault.AsyncNothing
 
 
+@pytest.mark.parametrize("blocked", ["sys.modules['greenlet'] = None", "sys.meta_path.insert(0, Blocker())"])
+def test_without_greenlet_all_but_the_names_for_asyncio_is_there(blocked):
+    code = f"""
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name == "greenlet":
+            raise ModuleNotFoundError("No module named 'greenlet'", name="greenlet")
+
+{blocked}
+from kohakuvault import *
+import kohakuvault
+
+assert KVault(":memory:").setdefault("a", 1) == 1
+missing = {{"AsyncColumn", "AsyncColumnVault", "AsyncKVault", "AsyncTextVault", "AsyncVectorKVault"}}
+missing.add("create_async_engine")
+assert not missing & {{*kohakuvault.__all__, *dir(kohakuvault), *globals()}}
+for name in missing:
+    try:
+        getattr(kohakuvault, name)
+    except ImportError as error:
+        assert error.name == "greenlet" and name in str(error) and "kohakuvault[async]" in str(error)
+    else:
+        raise AssertionError(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_all_names_are_there_with_greenlet():
+    code = "from kohakuvault import *; AsyncKVault, AsyncTextVault, AsyncVectorKVault, create_async_engine, KVault"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_doctor_looks_at_an_engine_inside_of_run_sync(path):
     async def main():
         engine = create_async_engine(path)

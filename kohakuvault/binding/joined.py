@@ -8,11 +8,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, scoped_session
-from sqlalchemy.util.concurrency import in_greenlet
 
-from ..driver_connection import driver_of
+from ..driver_connection import driver_of, require_waitable
 from ..errors import InvalidArgument
 from ..lending import DriverCursor, translated_errors
 from ..scanning import Scan, pages
@@ -46,7 +45,7 @@ class JoinedBinding(Binding):
         self.row_tables: dict[object, int] = {}
         # The listeners keep them, so that what waits goes with the connection.
         self._waiting: weakref.WeakKeyDictionary[Connection, set[Waits]] = weakref.WeakKeyDictionary()
-        self._for_asyncio = _dialect_of(source).is_async
+        self._dialect = source.dialect if isinstance(source, Connection) else source.get_bind().dialect
         self.engine = self._connection().engine
 
     def one(self, statement: Statement, *values: Any) -> Any:
@@ -189,11 +188,7 @@ class JoinedBinding(Binding):
         self.forget_on_rollback(self._connection())
 
     def _connection(self) -> Connection:
-        if self._for_asyncio and not in_greenlet():
-            raise InvalidArgument(
-                "this container, as those of rows, is in the transaction of an AsyncSession or AsyncConnection, and "
-                "can be read and written inside of run_sync() only: await session.run_sync(lambda session: …)"
-            )
+        require_waitable(self._dialect)
         source = self.source
         if isinstance(source, Connection):
             if not source.in_transaction():
@@ -231,7 +226,3 @@ class JoinedBinding(Binding):
             if cursor.connection.in_transaction:
                 cursor.transaction = connection
         return cursor
-
-
-def _dialect_of(source: Connection | Session | scoped_session[Any]) -> Dialect:
-    return source.dialect if isinstance(source, Connection) else source.get_bind().dialect
