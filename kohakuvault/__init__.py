@@ -1,6 +1,7 @@
 """KohakuVault: dicts, typed lists, vector and full-text search as ordinary SQLAlchemy tables on your own engine."""
 
-from importlib.util import find_spec
+import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from ._native import DataPacker, __version__, distance
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
     from .asynchronous.vectors import AsyncVectorKVault
 
 __all__ = [
+    "AsyncColumn",
+    "AsyncColumnVault",
+    "AsyncKVault",
+    "AsyncTextVault",
+    "AsyncVectorKVault",
     "CSBTree",
     "CannotOpen",
     "Cbor",
@@ -73,22 +79,12 @@ __all__ = [
     "VectorKVault",
     "WriterFailed",
     "__version__",
+    "create_async_engine",
     "create_engine",
     "distance",
     "doctor",
     "install",
 ]
-
-# For asyncio SQLAlchemy needs greenlet. Without it there is nothing of it to import by ``*``.
-if find_spec("greenlet") is not None:
-    __all__ += [
-        "AsyncColumn",
-        "AsyncColumnVault",
-        "AsyncKVault",
-        "AsyncTextVault",
-        "AsyncVectorKVault",
-        "create_async_engine",
-    ]
 
 # Loaded when they are asked for: applications without asyncio load nothing of it.
 _ASYNCHRONOUS = {
@@ -101,11 +97,28 @@ _ASYNCHRONOUS = {
 }
 
 
+def _has_greenlet() -> bool:
+    try:
+        return importlib.util.find_spec("greenlet") is not None
+    except (ImportError, ValueError):
+        return False
+
+
+if not _has_greenlet():
+    # `from kohakuvault import *` asks for every name that is there.
+    for _name in _ASYNCHRONOUS:
+        __all__.remove(_name)
+    del _name
+
+
 def __getattr__(name: str) -> Any:
     if name not in _ASYNCHRONOUS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
+    if not _has_greenlet():
+        raise ImportError(
+            f"kohakuvault.{name} needs greenlet, which is not installed: pip install 'kohakuvault[async]'",
+            name="greenlet",
+        )
     module = importlib.import_module(f"{__name__}.asynchronous.{_ASYNCHRONOUS[name]}")
     return globals().setdefault(name, getattr(module, name))
 

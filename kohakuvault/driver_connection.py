@@ -6,10 +6,12 @@ import sqlite3.dbapi2
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy.engine import AdaptedConnection, Connection, Engine
+from sqlalchemy.engine import AdaptedConnection, Connection, Dialect, Engine
 from sqlalchemy.util.concurrency import in_greenlet
 
-__all__ = ["driver_connection", "driver_module", "driver_of", "in_driver", "is_waitable"]
+from .errors import InvalidArgument
+
+__all__ = ["driver_connection", "driver_module", "driver_of", "in_driver", "is_waitable", "require_waitable"]
 
 Result = TypeVar("Result")
 
@@ -46,3 +48,12 @@ def in_driver(connection: Any, function: Callable[[Any], Result]) -> Result:
 def is_waitable() -> bool:
     """Whether this is inside of ``run_sync()``, where a connection of a driver for asyncio can be waited for."""
     return in_greenlet()
+
+
+def require_waitable(dialect: Dialect) -> None:
+    """Raise where a Session or Connection of a driver for asyncio is used outside of ``run_sync()``."""
+    if dialect.is_async and not in_greenlet():
+        raise InvalidArgument(
+            "a container in the transaction of an AsyncSession or AsyncConnection, as are those of mapped objects, is "
+            "read and written inside of run_sync(): await session.run_sync(lambda session: …)"
+        )

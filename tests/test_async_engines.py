@@ -24,6 +24,7 @@ from kohakuvault import (
     ExtensionUnavailable,
     InvalidArgument,
     KVault,
+    TextVault,
     VectorKVault,
     create_async_engine,
     doctor,
@@ -256,15 +257,42 @@ def test_importing_the_package_loads_nothing_for_asyncio():
     # SQLAlchemy 2.0 loads greenlet by itself.
     assert done.stdout.strip() in ("[]", "['greenlet']")
     assert {"AsyncKVault", "create_async_engine"} <= set(dir(kohakuvault))
-    without = (
-        "import sys; sys.modules['greenlet'] = None\nfrom kohakuvault import *\nprint(KVault, 'AsyncKVault' in dir())"
-    )
-    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "<class 'kohakuvault.kvault.KVault'> False"
-    every = "from kohakuvault import *; print(AsyncKVault, AsyncTextVault)"
-    subprocess.run([sys.executable, "-c", every], capture_output=True, check=True)
     with pytest.raises(AttributeError, match="AsyncNothing"):
         kohakuvault.AsyncNothing
+
+
+@pytest.mark.parametrize("blocked", ["sys.modules['greenlet'] = None", "sys.meta_path.insert(0, Blocker())"])
+def test_without_greenlet_all_but_the_names_for_asyncio_is_there(blocked):
+    code = f"""
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name == "greenlet":
+            raise ModuleNotFoundError("No module named 'greenlet'", name="greenlet")
+
+{blocked}
+from kohakuvault import *
+import kohakuvault
+
+assert KVault(":memory:").setdefault("a", 1) == 1
+missing = {{"AsyncColumn", "AsyncColumnVault", "AsyncKVault", "AsyncTextVault", "AsyncVectorKVault"}}
+missing.add("create_async_engine")
+assert not missing & {{*kohakuvault.__all__, *dir(kohakuvault), *globals()}}
+for name in missing:
+    try:
+        getattr(kohakuvault, name)
+    except ImportError as error:
+        assert error.name == "greenlet" and name in str(error) and "kohakuvault[async]" in str(error)
+    else:
+        raise AssertionError(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_all_names_are_there_with_greenlet():
+    code = "from kohakuvault import *; AsyncKVault, AsyncTextVault, AsyncVectorKVault, create_async_engine, KVault"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_doctor_looks_at_an_engine_inside_of_run_sync(path):
@@ -282,13 +310,11 @@ def test_doctor_looks_at_an_engine_inside_of_run_sync(path):
     assert set(report.settings) == set(PRAGMAS)
 
 
-@pytest.mark.parametrize("container", [KVault, ColumnVault, VectorKVault])
+@pytest.mark.parametrize("container", [KVault, ColumnVault, TextVault, VectorKVault])
 def test_other_containers_name_those_for_asyncio(path, container):
     engine = create_async_engine(path)
     for bind in (engine, AsyncSession(engine)):
-        with pytest.raises(
-            InvalidArgument, match="AsyncKVault, AsyncColumnVault, AsyncVectorKVault and AsyncTextVault"
-        ):
+        with pytest.raises(InvalidArgument, match="AsyncKVault, AsyncColumnVault, AsyncTextVault and AsyncVector"):
             container(bind)
 
 

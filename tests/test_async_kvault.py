@@ -257,42 +257,6 @@ def test_one_vault_serves_several_loops_one_after_the_other(tmp_path):
     assert [asyncio.run(add()) for _ in range(3)] == [5, 10, 15]
 
 
-def test_a_vault_that_is_in_use_in_the_loop_of_another_thread_says_so(new_url):
-    for url in (new_url("sqlite"), new_url("postgresql")):
-        engine = create_async_engine(url)
-        for bind in (url, engine):
-            kv = AsyncKVault(bind)
-            other = AsyncKVault(kv)
-
-            async def elsewhere(vault):
-                await vault.incr("n")
-
-            async def main(kv=kv, other=other, elsewhere=elsewhere):
-                await kv.incr("n")
-                for vault in (kv, other):
-                    with pytest.raises(
-                        InvalidArgument, match="another thread: open one in each loop, or share a KVault"
-                    ):
-                        await asyncio.to_thread(asyncio.run, elsewhere(vault))
-                assert await kv.incr("n") == 2
-                await kv.delete("n")
-                await other.close()
-                await kv.close()
-                await engine.dispose()
-
-            asyncio.run(main())
-
-
-def test_what_has_to_be_awaited_is_an_error_without(tmp_path):
-    column = AsyncColumnVault(tmp_path / "app.db")["scores"]
-    for face, instead in ((AsyncKVault(tmp_path / "app.db"), "exists"), (column, "contains")):
-        with pytest.raises(TypeError, match=f"await ….{instead}"):
-            "a" in face  # noqa: B015
-        for use in (list, iter, dict.fromkeys):
-            with pytest.raises(TypeError, match="async for"):
-                use(face)
-
-
 # -- transactions ----------------------------------------------------------------------------------
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 
 import pytest
-from sqlalchemy import String
+from sqlalchemy import Integer, String
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kohakuvault import (
@@ -19,9 +18,15 @@ from kohakuvault import (
     UnsupportedType,
     VectorKVault,
     create_async_engine,
+    create_engine,
 )
 
-DOCS = [("Rust is a language, as C++ is", 1), ("Python: a language", ("tuple", 2)), ("Café crème", None)]
+TEXTS = [
+    "Crabs have ten legs and run sideways.",
+    "Ants carry what they find.",
+    "A crab carries its shell.",
+    "Rust has a crab, and no legs.",
+]
 
 
 @pytest.fixture(params=["sqlite file", "sqlite memory", "postgresql"])
@@ -45,141 +50,207 @@ def on(url, main, **options):
 
 
 def test_rows_are_written_read_and_searched(any_url):
-    async def main(texts):
-        assert await texts.insert(*DOCS[0]) == 1
-
-        async def others():
-            for doc in DOCS[1:]:
-                yield doc
-
-        assert await texts.insert_many(others()) == [2, 3]
-        assert [row[0] for row in await texts.search("c++ RUST")] == [1]
-        assert sorted(row[0] for row in await texts.search("rust or creme", any_word=True)) == [1, 3]
-        assert (await texts.search_with_text("café"))[0][2:] == (DOCS[2][0], None)
-        assert (await texts.search_with_snippets("python"))[0][2] == "**Python**: a language"
-        assert await texts.count_matches("language") == 2
-        with pytest.raises(InvalidArgument, match="at position"):
-            await texts.search("rust AND (" if texts.engine.dialect.name == "sqlite" else "rust & (", escape=False)
-        assert await texts[DOCS[1][0]] == await texts.get(DOCS[1][0]) == ("tuple", 2)
-        assert await texts.get("nothing", "default") == "default"
+    async def main(vault):
+        assert await vault.insert(TEXTS[0], {"legs": 10}) == 1
+        assert await vault.insert_many(zip(TEXTS[1:], [6, 10, 0], strict=True)) == [2, 3, 4]
+        assert {row[0] for row in await vault.search("crab")} == {1, 3, 4}
+        assert [row[3] for row in await vault.search_with_text("sideways")] == [{"legs": 10}]
+        assert [row[2] for row in await vault.search_with_snippets("ants")] == ["**Ants** carry what they find."]
+        assert (await vault.count_matches("crab"), await vault.count_matches("crab", escape=False)) == (3, 3)
+        assert await vault.get_by_id(2) == (TEXTS[1], 6)
+        await vault.update(2, value="changed")
+        assert await vault.upsert(9, "Of bees.", "bees") == 9
+        assert await vault.get_many([2, 9, 7]) == [(TEXTS[1], "changed"), ("Of bees.", "bees"), None]
+        assert (await vault.length(), await vault.count(), await vault.exists(9)) == (5, 5, True)
+        await vault.delete(9)
         with pytest.raises(NotFound):
-            await texts["nothing"]
-        await texts.set("nothing", 5)
-        assert await texts.contains("nothing")
-        assert await texts.contains(4)
-        await texts.remove("nothing")
-        await texts.update(1, value="changed")
-        assert await texts.get_by_id(1) == (DOCS[0][0], "changed")
-        assert await texts.upsert(9, "the ninth", 9) == 9
-        assert (await texts.length(), await texts.count(), await texts.exists(9)) == (4, 4, True)
-        assert await texts.keys() == [id async for id in texts] == [1, 2, 3, 9]
-        assert [item async for item in texts.items()][-1] == (9, ("the ninth", 9))
-        assert len(await texts.get_many([1, 9])) == 2
-        await texts.delete(9)
-        assert await texts.delete_many([2, 99]) == 1
-        assert (await texts.info())["columns"] == ["content"]
-        assert (await texts.stats())["rows"] == 2
-        await texts.rebuild_index()
-        assert await texts.check() == []
-        await texts.clear()
-        assert await texts.search("rust") == []
+            await vault.get_by_id(9)
+        assert await vault.delete_many([4, 99]) == 1
+        assert [id async for id in vault] == await vault.keys() == [1, 2, 3]
+        assert await vault.keys(limit=1, offset=1) == [2]
+        assert [text async for id, (text, value) in vault.items()] == TEXTS[:3]
+        assert (await vault.info())["count"] == (await vault.stats())["rows"] == 3
+        await vault.rebuild_index()
+        assert await vault.check() == []
+        await vault.clear()
+        assert await vault.search("crab") == []
+
+    on(any_url, main, tokenize="porter")
+
+
+def test_a_text_is_a_key(any_url):
+    async def main(vault):
+        await vault.put("of crabs", 10)
+        await vault.put("of crabs", 11)
+        assert (await vault["of crabs"], await vault.get("of crabs"), await vault.get("of ants", 0)) == (11, 11, 0)
+        assert [await vault.contains(key) for key in ("of crabs", "of ants", 1, 2)] == [True, False, True, False]
+        await vault.remove("of crabs")
+        for operation in (vault.remove, vault.get, vault.__getitem__):
+            with pytest.raises(NotFound):
+                await operation("of crabs")
 
     on(any_url, main)
 
 
-def test_columns_metadata_and_conditions(any_url):
-    async def main(texts):
-        await texts.insert({"title": "Crabs", "body": "run"}, 1, {"lang": "en"})
-        await texts.insert({"title": "Ants", "body": "of crabs"}, 2, {"lang": "de"})
-        assert [row[0] for row in await texts.search("crab")] == [1, 2]
-        assert [row[0] for row in await texts.search("crab", where=texts.c.lang == "de")] == [2]
-        assert [row[0] for row in await texts.search("crab", column="body")] == [2]
-        assert await texts.get_metadata(2) == {"lang": "de"}
-        assert await texts.get({"title": "Ants"}) == 2
+def test_texts_have_columns_weights_and_metadata(any_url):
+    async def main(vault):
+        assert (vault.columns, vault.tokenize, vault.weights) == (["title", "body"], "porter", (5, 1))
+        await vault.insert_many(
+            [
+                ({"title": "Ants", "body": "Unlike crabs they carry."}, 6, {"lang": "en", "year": 1}),
+                ({"title": "Crabs", "body": "They run."}, 10, {"lang": "en", "year": 2}),
+                ({"title": "Krabben", "body": "Ein crab ist eine Krabbe."}, 10, {"lang": "de", "year": 3}),
+            ]
+        )
+        assert (await vault.search("crab"))[0][0] == 2
+        assert [row[0] for row in await vault.search("crab", column="title")] == [2]
+        assert [row[0] for row in await vault.search("crab", where=vault.c.lang == "de")] == [3]
+        assert await vault.get_metadata(1) == {"lang": "en", "year": 1}
+        assert vault.entity.__tablename__ == "text_vault"
 
-    on(any_url, main, columns=["title", "body"], tokenize="porter", weights=[3, 1], metadata={"lang": String()})
-
-
-def test_it_has_every_method_of_a_text_vault():
-    renamed = {"__setitem__", "__delitem__", "__contains__", "__iter__", "__len__"}
-    # What info() says, and what no container for asyncio has.
-    elsewhere = {
-        "columns",
-        "tokenize",
-        "weights",
-        "binding",
-        "auto_pack_enabled",
-        "enable_auto_pack",
-        "disable_auto_pack",
-    }
-    of_vault = {
-        name
-        for name, _ in inspect.getmembers(TextVault)
-        if not name.startswith("_") and name not in renamed and name not in elsewhere
-    }
-    assert of_vault - set(dir(AsyncTextVault)) == set()
+    metadata = {"lang": String(), "year": Integer()}
+    on(any_url, main, columns=["title", "body"], tokenize="porter", weights=[5, 1], metadata=metadata)
 
 
-def test_hybrid_search(any_url):
-    async def main(texts):
-        vectors = AsyncVectorKVault(texts, dimensions=2)
-        ids = await texts.insert_many([("gzip.compress", "a"), ("make a file smaller", "b"), ("sleep", "c")])
-        await vectors.upsert_many(ids, [[1, 0], [0.9, 0.1], [0, 1]])
-        found = await texts.hybrid_search("how to gzip", [1, 0], vectors=AsyncVectorKVault(texts, dimensions=2))
-        assert [row[2] for row in found] == ["a", "b", "c"]
-        async with texts.transaction():
-            await texts.insert("gzip", "d")
-            few = texts.hybrid_search("gzip", [1, 0], 2, vectors=vectors, weights=(1, 0))
-            assert sorted([row[2] for row in (await asyncio.gather(few))[0]]) == ["a", "d"]
-        with pytest.raises(UnsupportedType, match="AsyncVectorKVault"):
-            await texts.hybrid_search("gzip", [1, 0], vectors=VectorKVault(":memory:", dimensions=2))
+def test_results_are_those_of_a_text_vault(url):
+    engine = create_engine(url)
+    sync = TextVault(engine, tokenize="porter")
+    sync.insert_many((text, number) for number, text in enumerate(TEXTS * 20))
+    meanings = VectorKVault(sync, dimensions=2)
+    meanings.upsert_many(range(1, 81), [[number, 80 - number] for number in range(80)])
+    expected = sync.search("crab legs", k=30), sync.hybrid_search("crab", [1, 1], k=7, vectors=meanings)
+
+    async def main(vault):
+        vectors = AsyncVectorKVault(vault, dimensions=2)
+        searches = (vault.search("crab legs", k=30), vault.hybrid_search("crab", [1, 1], k=7, vectors=vectors))
+        assert tuple(await asyncio.gather(*searches)) == expected
+
+    on(url, main, tokenize="porter")
+    engine.dispose()
+
+
+def test_hybrid_search_is_part_of_a_transaction(any_url):
+    async def main(vault):
+        vectors = AsyncVectorKVault(vault, dimensions=2)
+        with pytest.raises(ZeroDivisionError):
+            async with vault.transaction():
+                ids = await vault.insert_many([("gzip", "a"), ("a smaller file", "b")])
+                await vectors.upsert_many(ids, [[1, 0], [0.9, 0.1]])
+                found = await vault.hybrid_search("gzip", [1, 0], vectors=vectors)
+                assert [value for _, _, value in found] == ["a", "b"]
+                raise ZeroDivisionError
+        assert await vault.hybrid_search("gzip", [1, 0], vectors=vectors) == []
+        assert (await vault.length(), await vault.check(), await vectors.check()) == (0, [], [])
+
+    on(any_url, main)
+
+
+def test_hybrid_search_opens_the_vectors(any_url):
+    async def main(vault):
+        await vault.insert("gzip", "a")
+        vectors = AsyncVectorKVault(vault, dimensions=2)
+        assert [value for _, _, value in await vault.hybrid_search("gzip", [1, 0], vectors=vectors)] == ["a"]
+        with pytest.raises(UnsupportedType, match="vectors is a VectorKVault"):
+            await vault.hybrid_search("gzip", [1, 0], vectors=AsyncKVault(vault))
+        async with AsyncVectorKVault(":memory:", dimensions=2) as elsewhere:
+            with pytest.raises(InvalidArgument, match="two engines"):
+                await vault.hybrid_search("gzip", [1, 0], vectors=elsewhere)
+
+    on(any_url, main)
+
+
+def test_many_texts_come_from_an_asynchronous_iterator(any_url):
+    async def texts(vault, fails=False):
+        for number in range(2000):
+            if number % 500 == 0:
+                await asyncio.sleep(0)
+            yield f"text {number}", number
+        if fails:
+            raise ZeroDivisionError
+
+    async def main(vault):
+        assert len(await vault.insert_many(texts(vault))) == 2000
+        with pytest.raises(ZeroDivisionError):
+            await vault.insert_many(texts(vault, fails=True))
+        assert (await vault.length(), await vault.check()) == (2000, [])
+        assert [value async for _, (_, value) in vault.items()] == list(range(2000))
 
     on(any_url, main)
 
 
 def test_fifty_tasks_insert_and_search_at_once(any_url):
-    async def main(texts):
+    async def main(vault):
         async def work(number):
-            id = await texts.insert(f"common word{number}", number)
-            assert [row[0] for row in await texts.search(f"word{number}")] == [id]
-            await texts.set("one text for all", number)
+            id = await vault.insert(f"word{number}x of many", number)
+            assert [row[0] for row in await vault.search(f"word{number}x")] == [id]
 
         await asyncio.gather(*(work(number) for number in range(50)))
-        assert await texts.length() == 51
-        assert await texts.count_matches("common") == 50
-        assert await texts.check() == []
-
-    on(any_url, main)
-
-
-def test_a_transaction_is_of_texts_too(any_url):
-    async def main(texts):
-        kv = AsyncKVault(texts)
-        with pytest.raises(ZeroDivisionError):
-            async with texts.transaction():
-                await texts.insert("rust", 1)
-                await kv.put("a", 1)
-                assert len(await texts.search("rust")) == 1
-                raise ZeroDivisionError
-        assert await texts.search("rust") == []
-        assert await kv.length() == 0
+        assert (await vault.length(), await vault.count_matches("many"), await vault.check()) == (50, 50, [])
 
     on(any_url, main)
 
 
 def test_bound_to_a_session_texts_are_part_of_its_transaction(url):
-    async def main():
+    async def run():
         engine = create_async_engine(url)
         async with AsyncSession(engine) as session:
-            texts = AsyncTextVault(session)
-            await texts.insert("rust", 1)
-            assert len(await texts.search("rust")) == 1
+            vault = AsyncTextVault(session)
+            vectors = AsyncVectorKVault(session, dimensions=2)
+            await vault.insert("is gone", "gone")
             await session.rollback()
-            assert await texts.search("rust") == []
-            await texts.insert("rust", 2)
+            id = await vault.insert("is kept", "kept")
+            await vectors.upsert(id, [1, 0])
+            assert [row[2] for row in await vault.hybrid_search("kept", [1, 0], vectors=vectors)] == ["kept"]
             await session.commit()
+        other = AsyncTextVault(engine)
+        assert [value async for _, (_, value) in other.items()] == ["kept"]
+        assert (await other.search("gone"), len(await other.search("kept"))) == ([], 1)
         await engine.dispose()
 
+    asyncio.run(run())
+
+
+def test_a_snapshot_is_of_one_state(url):
+    async def main(vault):
+        async def other():
+            await vault.insert("second", 2)
+
+        await vault.insert("first", 1)
+        async with vault.snapshot():
+            assert await vault.length() == 1
+            await asyncio.create_task(other())
+            assert (await vault.length(), await vault.search("second")) == (1, [])
+        assert await vault.length() == 2
+
+    on(url, main)
+
+
+def test_an_insert_that_is_cancelled_is_whole(any_url):
+    async def main(vault):
+        tasks = [asyncio.create_task(vault.insert_many([(f"a{number}a all", number)] * 5)) for number in range(30)]
+        for step, task in enumerate(tasks):
+            await asyncio.sleep(0.001)
+            if step % 2:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        length = await vault.length()
+        assert length % 5 == 0
+        assert length >= 75
+        assert (await vault.count_matches("all"), await vault.check()) == (length, [])
+
+    on(any_url, main)
+
+
+def test_a_file_is_opened_by_its_path(tmp_path):
+    async def main():
+        vault = AsyncTextVault(tmp_path / "app.db", "pages")
+        with pytest.raises(InvalidArgument, match="await it"):
+            vault.columns
+        async with vault:
+            await vault.insert("of crabs")
+            await vault.optimize()
+            await vault.backup(tmp_path / "copy.db")
+        async with AsyncTextVault(tmp_path / "copy.db", "pages", read_only=True) as copy:
+            assert len(await copy.search("crabs")) == 1
+
     asyncio.run(main())
-    with TextVault(url) as texts:
-        assert [row[2] for row in texts.search("rust")] == [2]

@@ -1,1 +1,1 @@
-"""The containers for asyncio: the parts of ``AsyncKVault``, ``AsyncColumnVault`` and ``AsyncVectorKVault``."""
+"""The containers for asyncio, ``AsyncKVault`` and those like it, and their parts."""

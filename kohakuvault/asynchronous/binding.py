@@ -18,6 +18,7 @@ from ..lending import DriverCursor, Lender, is_single, translated_errors
 from ..scanning import Scan, pages
 from ..statements import Statement
 from .lending import async_lender_for
+from .loops import OneLoop
 from .tasks import Task, current_caller
 from .turns import Turns
 from .waiting import await_, uncancelled
@@ -114,6 +115,7 @@ class AsyncEngineBinding(EngineBinding):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
+        self.one_loop = OneLoop()
         in_turn = engine.dialect.name == "sqlite" and not is_single(engine)
         self._writers: AbstractContextManager[None] = (
             Turns(1, busy_timeout(engine) / 1000) if in_turn else nullcontext()

@@ -28,6 +28,8 @@ class AsyncColumn(Face[Column]):
     ``set``, ``delete``, ``contains`` and ``length``. With ``async for``: ``column`` and ``iter_batches``.
     """
 
+    _has_it, _each = "await column.contains(value)", "async for value in column"
+
     def __init__(self, vault: AsyncColumnVault, name: str, column: Column | None = None) -> None:
         self._vault = vault
         self._name = name

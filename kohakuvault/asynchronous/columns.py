@@ -42,6 +42,8 @@ class AsyncColumnVault(AsyncContainer[ColumnVault]):
     ([87.3, 92.1], 3)
     """
 
+    _has_it, _each = "await vault.exists(name)", "async for name in vault"
+
     def __init__(
         self,
         bind: AsyncBind,

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 from sqlalchemy.util.concurrency import greenlet_spawn
 from typing_extensions import Self
 
@@ -22,6 +23,7 @@ from ..database_address import display_name
 from ..errors import InvalidArgument
 from .binding import AsyncEngineBinding, Held
 from .engine import SharedEngine, shared_engine
+from .loops import OneLoop
 from .operations import Face, operation
 from .tasks import Task, acting_as, current_caller
 from .waiting import cancelled_once, ended
@@ -65,15 +67,18 @@ class AsyncContainer(Face[C_co]):
         self._shared: SharedEngine | None = None
         # Where it was given a path, it is of one loop.
         self._loop: asyncio.AbstractEventLoop | None = None
-        # In which it was used last.
-        self._used_in: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Lock | None = None
         self._container: Any = None
         self._sync_engine: Engine | None = None
         # Of the transactions of tasks; that of a path or URL is not known before the loop is.
         self._engine_binding: AsyncEngineBinding | None = None
+        self._one_loop: OneLoop = bind._one_loop if isinstance(bind, AsyncContainer) else OneLoop()
         if isinstance(bind, AsyncEngine):
             self._engine_binding = _binding_of(bind)
+            # Its connections are of the loop that they were opened in, but those of a NullPool, which keeps none; of
+            # SQLite files there are some of our own.
+            if bind.dialect.name == "sqlite" or not isinstance(bind.sync_engine.pool, NullPool):
+                self._one_loop = self._engine_binding.one_loop
 
     # -- opening and closing -------------------------------------------------------------------------
 
@@ -204,9 +209,7 @@ class AsyncContainer(Face[C_co]):
         return nullcontext()
 
     async def _run(self, function: Callable[[C_co], R], caller: Task | None, held: Held | None) -> R:
-        loop = asyncio.get_running_loop()
-        if self._used_in is not loop:
-            self._move_to(loop)
+        self._one_loop.enter(self)
         if held is None:
             async with self._turn():
                 container = self._container
@@ -221,16 +224,6 @@ class AsyncContainer(Face[C_co]):
                 )
             with acting_as(caller):
                 return await self._spawned(function, await self._opened())
-
-    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Be of another loop from now on; of one only, as locks and connections of asyncio are."""
-        root = self._root
-        if root._used_in is not None and root._used_in is not loop and root._used_in.is_running():
-            raise InvalidArgument(
-                f"this {type(self).__name__} is in use in the event loop of another thread: open one in each loop, or "
-                f"share a {type(self).__name__.removeprefix('Async')}, which is for threads"
-            )
-        self._used_in = root._used_in = loop
 
     async def _spawned(self, function: Callable[[C_co], R], container: Any) -> R:
         assert self._sync_engine is not None

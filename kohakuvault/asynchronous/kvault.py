@@ -52,6 +52,8 @@ class AsyncKVault(AsyncContainer[KVault]):
     ({'name': 'Alice'}, ['user:1'])
     """
 
+    _has_it, _each = "await kv.exists(key)", "async for key in kv"
+
     def __init__(
         self,
         bind: AsyncBind,

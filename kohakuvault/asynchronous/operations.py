@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from functools import partial, wraps
 from itertools import islice
-from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
 
+from ..errors import UnsupportedType
 from .binding import paging
 from .waiting import await_
 
@@ -24,18 +25,24 @@ _STEP = 256
 class Face(Generic[C_co]):
     """Something whose operations are those of ``C_co``, run so that other tasks go on meanwhile."""
 
+    # What there is for `in` and for iteration.
+    _has_it: ClassVar[str]
+    _each: ClassVar[str]
+
+    # Without these two Python would call __getitem__ with 0, 1, 2, …, and take every coroutine for an element.
+
+    def __contains__(self, value: object) -> NoReturn:
+        raise UnsupportedType(f"`in` cannot wait for a database, as an {type(self).__name__} does: use {self._has_it}")
+
+    def __iter__(self) -> NoReturn:
+        raise UnsupportedType(
+            f"an {type(self).__name__} waits for its database when iterated over: use {self._each}, or for a list "
+            f"[… {self._each}]"
+        )
+
     def _operate(self, function: Callable[[C_co], R]) -> Coroutine[Any, Any, R]:
         """Return a coroutine that gives ``function(…)``; it is part of the transaction that it is called in, if any."""
         raise NotImplementedError
-
-    # Without these, Python would ask for [0], [1] and so on, and get a coroutine each time, without end.
-
-    def __iter__(self) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} is iterated over by async for")
-
-    def __contains__(self, _: Any) -> NoReturn:
-        instead = "exists" if hasattr(self, "exists") else "contains"
-        raise TypeError(f"whether something is in an {type(self).__name__} is awaited: await ….{instead}(…)")
 
     async def _iterate(self, begin: Callable[[C_co], Iterable[R]]) -> AsyncGenerator[R, None]:
         """Give what ``begin`` gives, some at a time."""

@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from ..errors import UnsupportedType
+from ..orm.hybrid import RANK_CONSTANT
 from ..orm.tables import TextTable
+from ..rows.conditions import Where
 from ..rows.metadata import Declaration
 from ..text.many import Item
 from ..texts import TextVault
+from ..vector.base import VectorBase
 from .container import AsyncBind, AsyncContainer
 from .operations import operation, scan, taken
 from .vectors import AsyncVectorKVault
@@ -33,21 +35,23 @@ class AsyncTextVault(AsyncContainer[TextVault]):
 
     Notes
     -----
-    The methods are those of :class:`~kohakuvault.TextVault`, with ``await``; ``await vault[text]`` is there, and for
-    ``vault[text] = value``, ``del vault[text]``, ``text in vault`` or ``id in vault``, and ``len(vault)`` there are
-    ``set``, ``remove``, ``contains`` and ``length``. With ``async for``: ``vault``, which gives ids, and ``items``.
-    ``c`` and ``entity`` are there once it is open.
+    The methods are those of :class:`~kohakuvault.TextVault`, with ``await``; ``await texts[text]`` is there, and for
+    ``texts[text] = value``, ``del texts[text]``, ``text in texts`` and ``len(texts)`` there are ``put``, ``remove``,
+    ``contains`` and ``length``. With ``async for``: ``texts``, which gives ids, and ``items``. ``c``, ``entity``,
+    ``columns``, ``tokenize`` and ``weights`` are there once it is open.
 
     Examples
     --------
     >>> import asyncio
     >>> async def main():
     ...     async with AsyncTextVault(":memory:", tokenize="porter") as texts:
-    ...         await texts.insert_many([("Crabs run sideways", "crab"), ("Ants carry", "ant")])
-    ...         return [value for _, _, value in await texts.search("running crab")]
+    ...         await texts.insert_many([("Crabs run sideways.", 10), ("Ants carry.", 6)])
+    ...         return [value for id, score, value in await texts.search("crab")]
     >>> asyncio.run(main())
-    ['crab']
+    [10]
     """
+
+    _has_it, _each = "await texts.contains(text)", "async for id in texts"
 
     def __init__(
         self,
@@ -81,13 +85,28 @@ class AsyncTextVault(AsyncContainer[TextVault]):
 
     @property
     def c(self) -> ReadOnlyColumnCollection[str, Any]:
-        """The table's columns, for conditions: ``where=vault.c.lang == "en"``."""
+        """The table's columns, for conditions: ``where=texts.c.lang == "en"``."""
         return self._known().c
 
     @property
     def entity(self) -> type[TextTable]:
         """The mapped class of the rows."""
         return self._known().entity
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns of text."""
+        return self._known().columns
+
+    @property
+    def tokenize(self) -> str:
+        """How texts are split into words."""
+        return self._known().tokenize
+
+    @property
+    def weights(self) -> tuple[float, ...] | None:
+        """How much a word counts in each column; None if all count the same."""
+        return self._known().weights
 
     # Writing.
     insert = operation(TextVault.insert)
@@ -96,6 +115,8 @@ class AsyncTextVault(AsyncContainer[TextVault]):
     delete = operation(TextVault.delete)
     delete_many = operation(TextVault.delete_many)
     clear = operation(TextVault.clear)
+
+    # Not `async def`: an operation is part of the transaction that it is called in.
 
     def insert_many(self, items: Iterable[Item] | AsyncIterable[Item]) -> Coroutine[Any, Any, list[int]]:
         """Add texts, all of them or none, and return their ids; see :meth:`TextVault.insert_many`."""
@@ -108,21 +129,46 @@ class AsyncTextVault(AsyncContainer[TextVault]):
     count_matches = operation(TextVault.count_matches)
 
     def hybrid_search(
-        self, query: str, query_vector: Any, k: int = 10, *, vectors: AsyncVectorKVault, **options: Any
+        self,
+        query: str,
+        query_vector: Any,
+        k: int = 10,
+        *,
+        vectors: AsyncVectorKVault | VectorBase,
+        column: str | None = None,
+        where: Where = None,
+        weights: Sequence[float] = (1.0, 1.0),
+        rank_constant: float = RANK_CONSTANT,
+        candidates: int | None = None,
+        escape: bool = True,
+        any_word: bool = True,
     ) -> Coroutine[Any, Any, list[tuple[int, float, Any]]]:
-        """Search together with the vectors of an AsyncVectorKVault; see :meth:`TextVault.hybrid_search`."""
-        if not isinstance(vectors, AsyncVectorKVault):
-            raise UnsupportedType(
-                f"vectors is an AsyncVectorKVault, not {vectors!r:.60} of type {type(vectors).__name__}"
+        """Return the rows that are best by words and by meaning together; see :meth:`TextVault.hybrid_search`.
+
+        ``vectors`` is an :class:`AsyncVectorKVault` on the same engine: ``AsyncVectorKVault(texts, …)``.
+        """
+
+        def search(vault: TextVault) -> list[tuple[int, float, Any]]:
+            return vault.hybrid_search(
+                query,
+                query_vector,
+                k,
+                vectors=await_(vectors._opened()) if isinstance(vectors, AsyncVectorKVault) else vectors,
+                column=column,
+                where=where,
+                weights=weights,
+                rank_constant=rank_constant,
+                candidates=candidates,
+                escape=escape,
+                any_word=any_word,
             )
-        return self._operate(
-            lambda vault: vault.hybrid_search(query, query_vector, k, vectors=await_(vectors._opened()), **options)
-        )
+
+        return self._operate(search)
 
     # By exactly the text.
     __getitem__ = operation(TextVault.__getitem__)
     get = operation(TextVault.get)
-    set = operation(TextVault.__setitem__)
+    put = operation(TextVault.__setitem__)
     remove = operation(TextVault.__delitem__)
     contains = operation(TextVault.__contains__)
 

@@ -45,6 +45,8 @@ class AsyncVectorKVault(AsyncContainer[VectorKVault]):
     [(1, 0.0049..., 'east')]
     """
 
+    _has_it, _each = "await vault.exists(id)", "async for id in vault"
+
     def __init__(
         self,
         bind: AsyncBind,

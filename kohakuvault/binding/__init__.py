@@ -55,7 +55,7 @@ def bind_to(bind: Bind, *, read_only: bool = False) -> Binding:
     hint = ""
     if hasattr(bind, "sync_engine") or hasattr(bind, "sync_session"):
         hint = (
-            "; AsyncKVault, AsyncColumnVault, AsyncVectorKVault and AsyncTextVault take that, and in await "
+            "; AsyncKVault, AsyncColumnVault, AsyncTextVault and AsyncVectorKVault take that, and in await "
             "session.run_sync(lambda session: …) there is one for this"
         )
     raise InvalidArgument(

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session, scoped_session
 
-from ..driver_connection import driver_of
+from ..driver_connection import driver_of, require_waitable
 from ..errors import InvalidArgument
 from ..lending import DriverCursor, translated_errors
 from ..scanning import Scan, pages
@@ -45,6 +45,7 @@ class JoinedBinding(Binding):
         self.row_tables: dict[object, int] = {}
         # The listeners keep them, so that what waits goes with the connection.
         self._waiting: weakref.WeakKeyDictionary[Connection, set[Waits]] = weakref.WeakKeyDictionary()
+        self._dialect = source.dialect if isinstance(source, Connection) else source.get_bind().dialect
         self.engine = self._connection().engine
 
     def one(self, statement: Statement, *values: Any) -> Any:
@@ -187,6 +188,7 @@ class JoinedBinding(Binding):
         self.forget_on_rollback(self._connection())
 
     def _connection(self) -> Connection:
+        require_waitable(self._dialect)
         source = self.source
         if isinstance(source, Connection):
             if not source.in_transaction():

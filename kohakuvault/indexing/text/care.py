@@ -11,8 +11,10 @@ from sqlalchemy.exc import DBAPIError
 from ...binding import Binding
 from ...errors import SchemaMismatch
 from ...lending import translated_errors
-from ...orm.attached import Attachment, attached_to
+from ...orm.attached import attached_to
+from ...orm.row_containers import VaultList
 from ...orm.text_index import TextIndex, satellites_of
+from ...orm.vector_index import VectorIndex
 from .ddl import create_statements, drop_statements
 from .fts5 import TRIGGERS
 
@@ -46,9 +48,8 @@ def _make_first(connection: Connection, index: TextIndex) -> None:
     another connection has changed the schema, it is read again in the middle of the statement: a trigger that is
     compiled after it then fails once, with "no such table" of one that is there (as of SQLite 3.40).
     """
-    prefixes = tuple(
-        f"{each.name}_".lower() for each in attached_to(index.table, Attachment) if not isinstance(each, TextIndex)
-    )
+    others = [*attached_to(index.table, VectorIndex), *attached_to(index.table, VaultList)]
+    prefixes = tuple(f"{each.name}_".lower() for each in others)
     quote = connection.dialect.identifier_preparer.quote_identifier
     for name, sql in connection.exec_driver_sql(_TRIGGERS_OF, (index.table.name,)).all():
         if prefixes and name.lower().startswith(prefixes):

@@ -11,6 +11,7 @@ from sqlalchemy import Table, event
 from sqlalchemy.orm import InspectionAttr, InstanceState, Mapper, PropComparator, Session
 from sqlalchemy.orm.attributes import instance_state
 
+from ...driver_connection import require_waitable
 from ...errors import InvalidArgument
 from .assigned import Assigned
 
@@ -192,6 +193,7 @@ class RowContainer(ABC, Generic[Handle, Made]):
                 )
             )
         if session.autoflush:
+            require_waitable(session.get_bind(state.mapper).dialect)
             session.flush()
         if state.key is None:
             raise InvalidArgument(
