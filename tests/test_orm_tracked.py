@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column, registry
 
-from kohakuvault import MsgPack, Pickle
+from kohakuvault import InvalidArgument, MsgPack, Pickle
 from kohakuvault.orm import Packed, TrackedDict, TrackedList, TrackedSet
 
 
@@ -530,6 +530,21 @@ def test_a_copy_of_the_type_is_tracked(shared_engines, change):
         made.meta["a"].append(1)
         session.commit()
         assert made.meta == {"a": [1]}
+
+
+def test_a_container_that_contains_itself_is_refused(session):
+    endless: dict[str, Any] = {}
+    endless["self"] = [endless]
+    with pytest.raises(InvalidArgument, match="contains itself"):
+        session.add(Doc(meta=endless))
+    doc = Doc(meta={"a": 1})
+    session.add(doc)
+    session.commit()
+    doc.meta["self"] = doc.meta
+    with pytest.raises(sa.exc.StatementError, match="contains itself"):
+        session.commit()
+    session.rollback()
+    assert doc.meta == {"a": 1}
 
 
 def test_values_nested_as_deep_as_can_be_packed_are_tracked(session):

@@ -614,6 +614,11 @@ def test_a_path_without_a_type_is_refused_where_it_needs_one():
     for use in (lambda: path == None, lambda: path.is_(None), lambda: path.in_([None])):  # noqa: E711
         with pytest.raises(InvalidArgument, match=r"as_string\(\)\.is_\(None\)"):
             use()
+    with pytest.raises(TypeError, match="neither true nor false"):
+        bool(Doc.meta["x"])
+    for compare in (lambda number: Doc.meta["x"] == number, lambda number: Doc.meta["x"].in_([1, number])):
+        with pytest.raises(InvalidArgument, match="more than 64 bits"):
+            compare(2**63)
     with pytest.raises(TypeError, match="cannot be iterated over"):
         list(path)
     assert repr(path[0]["b"]) == "<path doc.meta['a'][0]['b']>"

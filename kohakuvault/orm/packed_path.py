@@ -104,6 +104,12 @@ class PackedPath(_Accessors, ColumnOperators):
     def __getitem__(self, step: Any) -> PackedPath:
         return PackedPath(self._column, (*self._steps, _check_step(step, len(self._steps))))
 
+    def __bool__(self) -> NoReturn:
+        # As of every expression: `if Doc.meta["x"]` would always be true.
+        raise TypeError(
+            f"{self!r} is neither true nor false in Python: compare it, or say as_boolean(), in a statement"
+        )
+
     def __iter__(self) -> NoReturn:
         raise TypeError(f"{self!r} is a place in a column and cannot be iterated over")
 
@@ -142,6 +148,10 @@ class PackedPath(_Accessors, ColumnOperators):
             raise InvalidArgument(
                 f"{self!r} is compared with None. Where there is no str (or int, …), as_string().is_(None) (or "
                 "as_integer()…) is true; contains(None) is where a None is stored"
+            )
+        if type(value) is int and value not in _INT64:
+            raise InvalidArgument(
+                f"{self!r} is compared with {value}, which has more than 64 bits; contains() finds it"
             )
         if hasattr(value, "__clause_element__"):
             value = value.__clause_element__()

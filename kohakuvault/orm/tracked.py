@@ -15,6 +15,7 @@ from typing import Any, SupportsIndex
 from sqlalchemy.orm.attributes import flag_modified
 from typing_extensions import Self
 
+from ..errors import InvalidArgument
 from ..packing import Cbor, Json, MsgPack, Pickle
 
 __all__ = ["Tracked", "TrackedDict", "TrackedList", "TrackedSet", "plain", "tracked"]
@@ -343,21 +344,28 @@ class TrackedSet(Tracked, set[Any]):
 def tracked(value: Any) -> Any:
     """Return a dict, list or set as a tracked one, with everything in it; a tuple of such; anything else as it is.
 
-    What is tracked already stays the same object.
+    What is tracked already stays the same object. A container that contains itself is an :class:`InvalidArgument`.
     """
+    try:
+        return _tracked(value)
+    except RecursionError:
+        raise _endless() from None
+
+
+def _tracked(value: Any) -> Any:
     # One frame of Python for each level, so that all that can be packed can be tracked.
     kind = type(value)
     if kind is dict:
         new_dict = TrackedDict()
         for key, item in value.items():
-            part = tracked(item)
+            part = _tracked(item)
             dict.__setitem__(new_dict, key, part)
             new_dict._hold(part)
         return new_dict
     if kind is list:
         new_list = TrackedList()
         for item in value:
-            part = tracked(item)
+            part = _tracked(item)
             list.append(new_list, part)
             new_list._hold(part)
         return new_list
@@ -366,32 +374,46 @@ def tracked(value: Any) -> Any:
     if kind is tuple:
         items = []
         for item in value:
-            items.append(tracked(item))  # noqa: PERF401 (no frame of a comprehension)
+            items.append(_tracked(item))  # noqa: PERF401 (no frame of a comprehension)
         return value if all(map(operator.is_, items, value)) else tuple(items)
     return value
 
 
 def plain(value: Any) -> Any:
-    """Return the value with plain dicts, lists and sets in place of tracked ones."""
+    """Return the value with plain dicts, lists and sets in place of tracked ones.
+
+    A container that contains itself is an :class:`InvalidArgument`.
+    """
+    try:
+        return _plain(value)
+    except RecursionError:
+        raise _endless() from None
+
+
+def _endless() -> InvalidArgument:
+    return InvalidArgument("a value is nested too deep, or has a container that contains itself: it cannot be stored")
+
+
+def _plain(value: Any) -> Any:
     kind = type(value)
     if kind is TrackedDict or kind is dict:
         new_dict = {}
         for key, item in value.items():
-            new_dict[key] = plain(item)
+            new_dict[key] = _plain(item)
         return new_dict
     if kind is TrackedList or kind is list:
         new_list = []
         for item in value:
-            new_list.append(plain(item))  # noqa: PERF401 (no frame of a comprehension)
+            new_list.append(_plain(item))  # noqa: PERF401 (no frame of a comprehension)
         return new_list
     if kind is TrackedSet:
         return set(value)
     if kind is tuple:
         items = []
         for item in value:
-            items.append(plain(item))  # noqa: PERF401
+            items.append(_plain(item))  # noqa: PERF401
         return tuple(items)
-    return kind(plain(value.value)) if kind in _WRAPPERS else value
+    return kind(_plain(value.value)) if kind in _WRAPPERS else value
 
 
 def parts(value: Any) -> Iterator[Tracked]:
