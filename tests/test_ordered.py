@@ -153,6 +153,9 @@ def test_ranges_and_neighbours(container, kind):
     assert (tree.floor(middle)[0], tree.ceiling(middle)[0]) == (keys[100], keys[102])
     assert (tree.lower(middle)[0], tree.higher(middle)[0]) == (keys[100], keys[102])
     assert tree.lower(keys[0]) is tree.higher(keys[399]) is tree.ceiling(keys[399]) is None
+    for wrong in (True, "[]", (True,), (1, 0)):
+        with pytest.raises(TypeError, match="inclusive is a pair of bools"):
+            tree.range(keys[0], inclusive=wrong)
 
 
 def test_a_key_that_is_there_keeps_its_place(container):

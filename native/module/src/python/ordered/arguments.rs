@@ -80,6 +80,17 @@ pub(super) fn pairs_of<'py>(items: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
     items.call_method0(intern!(items.py(), "items"))?.try_iter()
 }
 
+/// Whether the two ends of a range are part of it.
+pub(super) fn both_ends(inclusive: &Bound<'_, PyAny>) -> PyResult<(bool, bool)> {
+    inclusive.extract().map_err(|_| {
+        PyTypeError::new_err(format!(
+            "inclusive is a pair of bools, whether the first and the last key are part of the range, such as \
+             (True, False), not {}",
+            shown(inclusive)
+        ))
+    })
+}
+
 /// A key and its value.
 pub(super) fn two_of<'py>(pair: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     if let Ok(pair) = pair.cast_exact::<PyTuple>()

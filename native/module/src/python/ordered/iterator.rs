@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
 use super::entries::Pair;
+use super::interface::Walk;
 use super::map::OrderedMap;
-use super::shared::Walk;
 
 /// The entries of an ordered map, one by one.
 #[pyclass(frozen, module = "kohakuvault.ordered")]

@@ -8,10 +8,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyTuple};
 use pyo3::{IntoPyObjectExt, PyTraverseError};
 
-use super::arguments::{error, missing};
+use super::arguments::{both_ends, error, missing};
 use super::entries::Pair;
+use super::interface::Map;
 use super::iterator::OrderedMapIterator;
-use super::shared::Map;
 
 /// What ``CSBTree`` and ``SkipList`` have in common.
 #[pyclass(frozen, subclass, weakref, generic, module = "kohakuvault.ordered")]
@@ -152,7 +152,7 @@ impl OrderedMap {
         py: Python<'_>,
         lo: Option<&Bound<'_, PyAny>>,
         hi: Option<&Bound<'_, PyAny>>,
-        inclusive: (bool, bool),
+        #[pyo3(from_py_with = both_ends)] inclusive: (bool, bool),
         reverse: bool,
     ) -> PyResult<Vec<Pair>> {
         let mut found = self.map.between(py, lo, hi, inclusive)?;

@@ -3,6 +3,7 @@
 mod arguments;
 pub(crate) mod csb_tree;
 mod entries;
+mod interface;
 pub(crate) mod iterator;
 mod keys;
 pub(crate) mod map;
