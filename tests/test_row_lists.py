@@ -624,3 +624,37 @@ def test_names_may_have_any_character(engine):
         assert ColumnVault(session).stats()["elements"] == 0
         assert session.scalar(select(func.count()).select_from(Row.settings.table)) == 0
     Odd.metadata.drop_all(engine)
+
+
+def test_rows_that_refer_to_a_row_do_not_keep_others_from_making_its_list(new_url):
+    """Two transactions that each insert such a row and then add to the list would wait for each other otherwise."""
+
+    class Models(DeclarativeBase):
+        pass
+
+    class Parent(Models):
+        __tablename__ = "parent"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        numbers: Mapped[list[int]] = vault_list("i64")
+
+    class Child(Models):
+        __tablename__ = "child"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        parent_id: Mapped[int] = mapped_column(ForeignKey("parent.id"))
+
+    engine = kohakuvault.create_engine(new_url("postgresql"))
+    Models.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add(Parent(id=1))
+        session.commit()
+    with Session(engine) as one, Session(engine) as other:
+        for session in (one, other):
+            session.execute(text("SET LOCAL lock_timeout = '5s'"))
+            session.add(Child(parent_id=1))
+            session.flush()
+        one.get(Parent, 1).numbers.append(1)
+        one.commit()
+        other.get(Parent, 1).numbers.append(2)
+        other.commit()
+        assert list(one.get(Parent, 1).numbers) == [1, 2]
+    engine.dispose()

@@ -281,10 +281,10 @@ def test_a_corrupt_vector_is_a_named_error(new_url):
     engine = kohakuvault.create_engine(new_url("sqlite"))
     Base.metadata.create_all(engine)
     for column, stored, problem in [
-        ("f32", "x'0000'", "stored vector of f32 has 2 bytes; expected 21, in 84 bytes"),
-        ("f16", "zeroblob(84)", "stored vector of f16 has 84 bytes; expected 21, in 42 bytes"),
+        ("f32", "x'0000'", "stored vector of f32 has 2 bytes; expected 84, of 21 elements"),
+        ("f16", "zeroblob(84)", "stored vector of f16 has 84 bytes; expected 42, of 21 elements"),
         ("i8", "x''", "stored vector of i8 has 0 bytes"),
-        ("bit", "x'0000'", "stored vector of bit has 2 bytes; expected 21, in 3 bytes"),
+        ("bit", "x'0000'", "stored vector of bit has 2 bytes; expected 3, of 21 elements"),
         ("bit", "x'000001'", "some behind its 21 dimensions"),
         ("f32", "'text'", "stored vector is the text 'text'"),
     ]:

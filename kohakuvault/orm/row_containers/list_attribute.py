@@ -124,7 +124,10 @@ class _VaultList(RowContainer["RowList", ListAttribute]):
             column = TableColumn(self.name, BigInteger(), nullable=True)
             table.append_column(column)
             # With a name, by which migrations can drop it.
-            Index(short_name("ix", table.name, self.name), column, unique=True)
+            # Of rows with a list only: on PostgreSQL a change of what may be a key waits for foreign keys to the row, so
+            # that of two transactions that each add a row that refers to this one, neither could make the list.
+            name = short_name("ix", table.name, self.name)
+            Index(name, column, unique=True, postgresql_where=column.is_not(None))
         elif any(column in property.columns for property in mapper.column_attrs):
             raise InvalidArgument(
                 f"{mapper.class_.__name__}.{self.name}: the column {self.name!r} of table {table.name!r} is mapped as "

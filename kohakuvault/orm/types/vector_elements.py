@@ -73,8 +73,8 @@ class Element:
         """Return a new array of a packed vector; :class:`CorruptValue` if the bytes are none."""
         wrong = not packed or len(packed) % self.cell_bytes
         if wrong or (dimensions is not None and len(packed) != self.size(dimensions)):
-            expected = "some" if dimensions is None else f"{dimensions}, in {self.size(dimensions)} bytes"
-            raise CorruptValue(f"stored vector of {self.name} has {len(packed)} bytes; expected {expected} elements")
+            expected = "whole elements" if dimensions is None else f"{self.size(dimensions)}, of {dimensions} elements"
+            raise CorruptValue(f"stored vector of {self.name} has {len(packed)} bytes; expected {expected}")
         return self.unpack(packed, dimensions)
 
     def convert(self, array: Array) -> Array:
