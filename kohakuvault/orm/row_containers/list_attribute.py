@@ -124,8 +124,8 @@ class _VaultList(RowContainer["RowList", ListAttribute]):
             column = TableColumn(self.name, BigInteger(), nullable=True)
             table.append_column(column)
             # With a name, by which migrations can drop it.
-            # Of rows with a list only: on PostgreSQL a change of what may be a key waits for foreign keys to the row, so
-            # that of two transactions that each add a row that refers to this one, neither could make the list.
+            # Of rows with a list only: on PostgreSQL a change of what may be a key waits for foreign keys to the row.
+            # Of two transactions that each add a row that refers to this one, neither could make the list.
             name = short_name("ix", table.name, self.name)
             Index(name, column, unique=True, postgresql_where=column.is_not(None))
         elif any(column in property.columns for property in mapper.column_attrs):
