@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.create_vault_dict('reader_memory', 'reader', key_type=sa.Integer())
     with op.batch_alter_table('entry', schema=None) as batch_op:
         batch_op.add_column(sa.Column('visits', sa.BigInteger(), nullable=True))
-        batch_op.create_index('ix_entry_visits', ['visits'], unique=True)
+        batch_op.create_index('ix_entry_visits', ['visits'], unique=True, postgresql_where=sa.text('visits IS NOT NULL'))
 
     op.create_vault_list('entry', 'visits')
     # ### end Alembic commands ###
